@@ -1,0 +1,53 @@
+import { exitCodes, failures, HeapdumpError } from "../../src/errors.js";
+
+/** What a command's main gets from the terminal. */
+export type Invocation = { readonly argv: readonly string[]; readonly signal: AbortSignal };
+
+/**
+ * Runs a command's main, prints its failure in one form and sets the exit code.
+ *
+ * The first SIGINT or SIGTERM aborts `signal`, so that the command can stop in order; a second one ends at once.
+ */
+export async function runCommand(
+  main: (invocation: Invocation) => Promise<number>,
+): Promise<void> {
+  const abort = new AbortController();
+  const onSignal = (name: NodeJS.Signals): void => {
+    if (abort.signal.aborted) process.exit(exitCodes.interrupted);
+    process.stderr.write(`\n${name}: stopping in order; once more stops at once\n`);
+    abort.abort(new HeapdumpError("load/interrupted", `stopped by ${name}`));
+  };
+  process.on("SIGINT", onSignal);
+  process.on("SIGTERM", onSignal);
+  // `heapdump-query … | head` closes our stdout: that is no failure.
+  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code === "EPIPE") process.exit(exitCodes.ok);
+    throw error;
+  });
+  try {
+    process.exitCode = await main({ argv: process.argv.slice(2), signal: abort.signal });
+  } catch (error) {
+    process.exitCode = printFailure(error);
+  } finally {
+    process.off("SIGINT", onSignal);
+    process.off("SIGTERM", onSignal);
+  }
+}
+
+/** Prints `error [code] message` and the fix on stderr; gives the exit code. */
+export function printFailure(error: unknown): number {
+  if (error instanceof HeapdumpError) {
+    process.stderr.write(`error [${error.code}] ${withoutPasswords(error.message)}\n`);
+    process.stderr.write(`fix: ${failures[error.code].fix}\n`);
+    return failures[error.code].exit;
+  }
+  const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  process.stderr.write(`error [internal/broken-promise] ${withoutPasswords(text)}\n`);
+  process.stderr.write(`fix: ${failures["internal/broken-promise"].fix}\n`);
+  return failures["internal/broken-promise"].exit;
+}
+
+/** The text with the credentials of every mongodb:// and http:// URI in it replaced by `***`. */
+export function withoutPasswords(text: string): string {
+  return text.replace(/([a-z][a-z0-9+.-]*:\/\/)[^\s/@"']*(?:[^\s/"']*)@/gi, "$1***@");
+}

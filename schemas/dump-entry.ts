@@ -1,0 +1,82 @@
+import { z } from "zod";
+
+/** The registry's document, collection `dumps`: one a dump, `_id` is the dump's name. */
+export const dumpEntry = z.object({
+  _id: z.string().min(1),
+  /** Collection with the objects; the dump's name. */
+  collection: z.string().min(1),
+  source: z.object({
+    file: z.string(),
+    bytes: z.number().nonnegative(),
+    compression: z.enum(["none", "gzip", "zstd"]),
+  }),
+  format: z.string(),
+  /** Size and checksums of the source's bytes: tells a changed file from the same one. */
+  fingerprint: z.string(),
+  /** When the heap was dumped: from the header line, else the file's time of modification. */
+  taken_at: z.date(),
+  pid: z.number().int().optional(),
+  host: z.string().optional(),
+  command: z.string().optional(),
+  runtime: z.string().optional(),
+  runtime_version: z.string().optional(),
+  /** When that process started, if the header says: two dumps of one process share pid, host and this. */
+  process_started_at: z.date().optional(),
+  /** Name of the series for scheduled diffs, `app@host`. */
+  series: z.string(),
+  status: z.enum(["loading", "complete", "pruned"]),
+  /** A cut dump: its trailer or closing bracket is missing. */
+  truncated: z.boolean(),
+  pinned: z.boolean().optional(),
+  counters: z.object({
+    /** lines = objects + rejected + blank; the ledger always adds up. */
+    lines: z.number().int(),
+    objects: z.number().int(),
+    /** Objects and continuation documents. */
+    documents: z.number().int(),
+    rejected: z.number().int(),
+    repaired: z.number().int(),
+    /** Blank lines, brackets, headers, trailers. */
+    blank: z.number().int(),
+    references: z.number().int(),
+    roots: z.number().int(),
+    unreachable: z.number().int(),
+    /** Sum of shallow sizes. */
+    bytes: z.number(),
+  }),
+  options: z.record(z.string(), z.unknown()),
+  tool_version: z.string(),
+  started_at: z.date(),
+  completed_at: z.date().optional(),
+  phases_ms: z.record(z.string(), z.number()).optional(),
+  lock: z
+    .object({ host: z.string(), pid: z.number().int(), since: z.date(), token: z.string() })
+    .optional(),
+  /** Everything before this record is acknowledged with j: true. */
+  checkpoint: z.object({ records: z.number().int(), documents: z.number().int() }).optional(),
+});
+
+export type DumpEntry = z.infer<typeof dumpEntry>;
+export type DumpCounters = DumpEntry["counters"];
+
+/** Names of the collections that are not dumps. A dump may not take one of them. */
+export const registryCollection = "dumps";
+export const summariesCollection = "summaries";
+export const diffsCollection = "diffs";
+export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.rejects`;
+
+/** A document of `summaries`. `_id` is `<dump>/<by>/<name>`. Kept when the objects are pruned. */
+export const summaryDocument = z.object({
+  _id: z.string(),
+  dump: z.string(),
+  series: z.string(),
+  taken_at: z.date(),
+  by: z.enum(["type", "class", "site", "generation"]),
+  name: z.string(),
+  count: z.number(),
+  unreachable: z.number(),
+  bytes: z.number(),
+  retained_bytes: z.number(),
+  retained_count: z.number(),
+});
+export type SummaryDocument = z.infer<typeof summaryDocument>;

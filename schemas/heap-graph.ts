@@ -1,0 +1,67 @@
+/**
+ * The heap as a graph in typed arrays: what `decode/` and `graph/` give to `load/`.
+ *
+ * A node is an object of the dump, numbered 0..nodeCount-1 in the order of the dump; an edge is a
+ * reference. -1 stands for "none" in every Int32Array.
+ */
+export type HeapGraph = {
+  readonly nodeCount: number;
+  /** Edges of node n are edgeTo[firstEdge[n]] … edgeTo[firstEdge[n + 1] - 1], in dump order. Length: nodeCount + 1. */
+  readonly firstEdge: Uint32Array;
+  readonly edgeTo: Uint32Array;
+  /** Node of the object's class, or -1. It is an edge too (an object keeps its class alive), but not in `edgeTo`. */
+  readonly classOf: Int32Array;
+  /** One byte an edge, 1 = weak: stored, but retains nothing. Absent: no weak edge. */
+  readonly weakEdge: Uint8Array | undefined;
+  /** Where the collector starts, in dump order. */
+  readonly roots: Uint32Array;
+  /** Shallow size in bytes; 0 where the dump does not say. */
+  readonly shallowSize: Float64Array;
+};
+
+/** What the analysis finds for each node. */
+export type HeapMeasures = {
+  /** Edges from the nearest root (a root: 0); -1: unreachable. */
+  readonly depth: Int32Array;
+  /** The node before it on a shortest path from a root; -1: a root, or unreachable. */
+  readonly parent: Int32Array;
+  /** Immediate dominator; -1: unreachable, a root, or held by several roots with no object in common. */
+  readonly dominator: Int32Array;
+  /** Bytes freed with this object, itself included. Unreachable: its own size. */
+  readonly retainedSize: Float64Array;
+  /** Objects freed with this object, itself included. Unreachable: 1. */
+  readonly retainedCount: Uint32Array;
+  /** Incoming references, weak ones and those to the class not counted twice: one for each edge in `edgeTo`. */
+  readonly referrerCount: Uint32Array;
+};
+
+/** Names of each node, as codes into lists of distinct names; -1: none. */
+export type HeapLabels = {
+  readonly typeNames: readonly string[];
+  readonly typeOf: Uint16Array;
+  readonly classNames: readonly string[];
+  readonly classNameOf: Int32Array;
+  /** Allocation sites, `file:line`. */
+  readonly siteNames: readonly string[];
+  readonly siteOf: Int32Array;
+  /** The collector's generation in which the object was made. Absent: the dump does not say. */
+  readonly generationOf: Int32Array | undefined;
+};
+
+/** What heaps are counted by. */
+export const summaryGroups = ["type", "class", "site", "generation"] as const;
+export type SummaryGroup = (typeof summaryGroups)[number];
+
+/** One line of a summary: all objects of one type, class, site or generation. */
+export type SummaryRow = {
+  readonly by: SummaryGroup;
+  readonly name: string;
+  readonly count: number;
+  /** Of `count`, those with no path from a root. */
+  readonly unreachable: number;
+  /** Shallow bytes. */
+  readonly bytes: number;
+  /** Freed if all objects of the group went: members dominated by another member are not counted twice. */
+  readonly retainedBytes: number;
+  readonly retainedCount: number;
+};

@@ -1,0 +1,1 @@
+export { HeapdumpError, failures, exitCodes, type FailureCode } from "./errors.js";
