@@ -8,9 +8,7 @@ export type Invocation = { readonly argv: readonly string[]; readonly signal: Ab
  *
  * The first SIGINT or SIGTERM aborts `signal`, so that the command can stop in order; a second one ends at once.
  */
-export async function runCommand(
-  main: (invocation: Invocation) => Promise<number>,
-): Promise<void> {
+export async function runCommand(main: (invocation: Invocation) => Promise<number>): Promise<void> {
   const abort = new AbortController();
   const onSignal = (name: NodeJS.Signals): void => {
     if (abort.signal.aborted) process.exit(exitCodes.interrupted);
