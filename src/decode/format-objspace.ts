@@ -1,0 +1,82 @@
+import { objspaceRecord } from "../../schemas/objspace-record.js";
+import { checkRecord } from "./check-record.js";
+import { idOfAddress, RecordFault, type HeapRecord, type Reference } from "./heap-record.js";
+import type { JsonObject } from "./parse-json.js";
+import type { LineFormat } from "./line-format.js";
+
+const declared = [
+  "address",
+  "type",
+  "root",
+  "class",
+  "references",
+  "memsize",
+  "file",
+  "line",
+  "generation",
+  "class_name",
+  "reference_names",
+  "reference_kinds",
+] as const;
+
+/** Dumps of Ruby's `ObjectSpace.dump_all`: one object a line. Our own producers write the same and a header. */
+export const objspaceFormat: LineFormat = {
+  name: "objspace",
+  writtenBy: "ObjectSpace.dump_all (Ruby 2.1 to today)",
+  readRecord,
+  roleOf,
+};
+
+/** Dumps of our own producers: a header line, the records of `objspace`, the header again with counts. */
+export const ownFormat: LineFormat = {
+  name: "heapdump-mongo",
+  writtenBy: "heap_dump.rb and heapdump-mongo/producer",
+  readRecord,
+  roleOf,
+};
+
+function roleOf(key: string): ReturnType<LineFormat["roleOf"]> {
+  if (key === "address" || key === "references" || key === "class_name") return "leave-out";
+  if (key === "reference_names" || key === "reference_kinds") return "leave-out";
+  if (key === "type") return "type";
+  if (key === "class") return "class";
+  if (key === "memsize") return "size";
+  return "keep";
+}
+
+function readRecord(fields: JsonObject): HeapRecord | RecordFault {
+  const checked = checkRecord(objspaceRecord, declared, fields);
+  if (checked instanceof RecordFault) return checked;
+  const isClass = checked.type === "CLASS" || checked.type === "MODULE";
+  const name = fields.last("name");
+  // A singleton class has no name of its own: what it is the class of is known by the real class.
+  const realName = fields.last("real_class_name");
+  const references: Reference[] = (checked.references ?? []).map((text, index) => ({
+    id: idOfAddress(text),
+    name: checked.reference_names?.[index] ?? "",
+    kind: checked.reference_kinds?.[index] ?? "",
+  }));
+  return {
+    id: checked.address === undefined ? undefined : idOfAddress(checked.address),
+    rootName: checked.root,
+    isRoot: checked.type === "ROOT",
+    type: checked.type,
+    // On IMEMO lines that word is no class.
+    classId:
+      checked.class === undefined || checked.type === "IMEMO"
+        ? undefined
+        : idOfAddress(checked.class),
+    className: checked.class_name,
+    name: isClass ? (nameOf(name) ?? nameOf(realName)) : undefined,
+    sizeBytes: checked.memsize ?? 0,
+    file: checked.file,
+    line: checked.line,
+    generation: checked.generation,
+    references,
+    fields,
+  };
+}
+
+function nameOf(value: unknown): string | undefined {
+  return typeof value === "string" && value !== "" ? value : undefined;
+}

@@ -1,0 +1,454 @@
+import type { RecordSpan } from "./decode-line.js";
+import {
+  fastNestingMax,
+  skipBlank,
+  skipDigits,
+  skipNumber,
+  skipString,
+  skipValue,
+  skipWord,
+} from "./json-bytes.js";
+import { keyCodesOf } from "./key-codes.js";
+import type { ScanSink } from "./scan-sink.js";
+
+/**
+ * Scans one ordinary record of the format into the sink. False: not ordinary, nothing was added, the plain path must
+ * decide. `bytes[span.end]` or a later byte must be below 0x20 (the line feed).
+ *
+ * Says of an ordinary record exactly what the plain path says (a property test holds it).
+ */
+export type ScanRecord = (bytes: Buffer, span: RecordSpan, sink: ScanSink) => boolean;
+
+const objspaceKey = keyCodesOf([
+  "address",
+  "type",
+  "class",
+  "references",
+  "memsize",
+  "file",
+  "line",
+  "generation",
+  "name",
+  "real_class_name",
+  "class_name",
+  "reference_names",
+  "reference_kinds",
+  "root",
+]);
+
+const rootType = Buffer.from("ROOT");
+const headerType = Buffer.from("HEADER");
+const classType = Buffer.from("CLASS");
+const moduleType = Buffer.from("MODULE");
+const imemoType = Buffer.from("IMEMO");
+
+/** Where the value of each key stands; -1: not met. Reused: one record is scanned at a time. */
+const starts = new Int32Array(16);
+const ends = new Int32Array(16);
+
+/** Records of `ObjectSpace.dump_all` and of our own producers. */
+export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
+  starts.fill(-1);
+  let at = span.start;
+  if (bytes[at++] !== 0x7b) return false;
+  let referenceNameCount = -1;
+  sink.reserveObject();
+  const position = sink.objectCount;
+  let generation = -1;
+  let line = -1;
+  let size = 0;
+  let id = -1;
+  let classId = NaN;
+  for (;;) {
+    at = skipBlank(bytes, at);
+    if (bytes[at] !== 0x22) return rolledBack(sink);
+    const keyFrom = at + 1;
+    at = keyFrom;
+    // Keys of real dumps are plain ASCII; others are not ordinary.
+    for (let byte = bytes[at] as number; byte !== 0x22; byte = bytes[++at] as number) {
+      if (byte < 0x20 || byte > 0x7e || byte === 0x5c) return rolledBack(sink);
+    }
+    const key = objspaceKey(bytes, keyFrom, at);
+    at = skipBlank(bytes, at + 1);
+    if (bytes[at] !== 0x3a) return rolledBack(sink);
+    at = skipBlank(bytes, at + 1);
+    if (key < 0) {
+      at = skipValue(bytes, at);
+      if (at < 0) return rolledBack(sink);
+    } else {
+      if (starts[key] !== -1) return rolledBack(sink); // A known key twice.
+      starts[key] = at;
+      switch (key) {
+        case 0: // address
+          id = addressAt(bytes, at);
+          at = addressEnd;
+          if (id < 0) return rolledBack(sink);
+          break;
+        case 2: // class
+          classId = addressAt(bytes, at);
+          at = addressEnd;
+          if (classId < 0) return rolledBack(sink);
+          break;
+        case 3: // references
+          at = scanAddresses(bytes, at, sink);
+          if (at < 0) return rolledBack(sink);
+          break;
+        case 4: // memsize
+        case 6: // line
+        case 7: {
+          // generation
+          const from = at;
+          const value = wholeAt(bytes, at);
+          at = wholeEnd;
+          if (value < 0 || at === from) return rolledBack(sink);
+          if (key === 4) size = value;
+          else if (value > 0x7fff_ffff) return rolledBack(sink);
+          else if (key === 6) line = value;
+          else generation = value;
+          break;
+        }
+        case 11: // reference_names
+          at = countStrings(bytes, at);
+          referenceNameCount = stringCount;
+          if (at < 0) return rolledBack(sink);
+          break;
+        default:
+          // The others are texts, but a `name` that is none is data.
+          if (bytes[at] !== 0x22) return rolledBack(sink);
+          at = skipString(bytes, at + 1);
+          if (at < 0) return rolledBack(sink);
+      }
+      ends[key] = at;
+    }
+    at = skipBlank(bytes, at);
+    if (bytes[at] === 0x2c) {
+      at++;
+      continue;
+    }
+    if (bytes[at] !== 0x7d) return rolledBack(sink);
+    break;
+  }
+  if (at + 1 !== span.end || id < 0 || starts[1] === -1) return rolledBack(sink);
+  const typeFrom = (starts[1] as number) + 1;
+  const typeTo = (ends[1] as number) - 1;
+  if (typeTo === typeFrom || typeTo - typeFrom > 60 || hasEscape(bytes, typeFrom, typeTo)) {
+    return rolledBack(sink);
+  }
+  if (equals(bytes, typeFrom, typeTo, rootType) || equals(bytes, typeFrom, typeTo, headerType)) {
+    return rolledBack(sink);
+  }
+  const referenceCount = sink.referenceCount - (sink.firstReference[position] as number);
+  if (referenceNameCount >= 0 && referenceNameCount !== referenceCount) return rolledBack(sink);
+  if (starts[12] !== -1 && !scanKinds(bytes, referenceCount, sink)) return rolledBack(sink);
+  if (starts[13] !== -1) return rolledBack(sink); // `root` belongs to ROOT lines.
+  sink.ids[position] = id;
+  sink.classIds[position] = equals(bytes, typeFrom, typeTo, imemoType) ? NaN : classId;
+  sink.sizes[position] = size;
+  sink.typeCodes[position] = sink.names.types.codeOfBytes(bytes, typeFrom, typeTo);
+  sink.generations[position] = generation;
+  if (!scanNames(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
+  sink.commit();
+  return true;
+};
+
+/** Site, class name, and the name of a class object. */
+function scanNames(
+  bytes: Buffer,
+  position: number,
+  typeFrom: number,
+  typeTo: number,
+  line: number,
+  sink: ScanSink,
+): boolean {
+  sink.siteCodes[position] = -1;
+  sink.classNameCodes[position] = -1;
+  if (starts[5] !== -1) {
+    const from = (starts[5] as number) + 1;
+    const to = (ends[5] as number) - 1;
+    if (hasEscape(bytes, from, to)) return false;
+    sink.siteCodes[position] = sink.names.sites.codeOf(
+      sink.names.files.codeOfBytes(bytes, from, to),
+      line,
+    );
+  }
+  if (starts[10] !== -1) {
+    const from = (starts[10] as number) + 1;
+    const to = (ends[10] as number) - 1;
+    if (to === from || hasEscape(bytes, from, to)) return false;
+    sink.classNameCodes[position] = sink.names.classNames.codeOfBytes(bytes, from, to);
+  }
+  if (equals(bytes, typeFrom, typeTo, classType) || equals(bytes, typeFrom, typeTo, moduleType)) {
+    for (const key of [8, 9]) {
+      const from = (starts[key] as number) + 1;
+      const to = (ends[key] as number) - 1;
+      if (from === 0 || from === to) continue;
+      if (hasEscape(bytes, from, to)) return false;
+      sink.classNames.set(position, bytes.toString("utf8", from, to));
+      break;
+    }
+  }
+  return true;
+}
+
+function scanKinds(bytes: Buffer, referenceCount: number, sink: ScanSink): boolean {
+  const from = (starts[12] as number) + 1;
+  const to = (ends[12] as number) - 1;
+  if (to - from !== referenceCount) return false;
+  const first = sink.firstReference[sink.objectCount] as number;
+  for (let at = from; at < to; at++) {
+    switch (bytes[at]) {
+      case 0x77: // w
+        sink.markWeak(first + at - from);
+        break;
+      case 0x63: // c
+      case 0x65: // e
+      case 0x70: // p
+      case 0x69: // i
+      case 0x68: // h
+      case 0x73: // s
+        break;
+      default:
+        sink.weak.fill(0, first, first + referenceCount);
+        return false;
+    }
+  }
+  return true;
+}
+
+function rolledBack(sink: ScanSink): false {
+  sink.rollBack();
+  return false;
+}
+
+function equals(bytes: Buffer, from: number, to: number, word: Buffer): boolean {
+  if (to - from !== word.length) return false;
+  for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) return false;
+  return true;
+}
+
+function hasEscape(bytes: Buffer, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (bytes[at] === 0x5c) return true;
+  return false;
+}
+
+/** Behind the address that `addressAt` read. */
+let addressEnd = -1;
+
+/** The address in quotes at `at`, below 2^52; -1: not ordinary. */
+function addressAt(bytes: Buffer, at: number): number {
+  addressEnd = -1;
+  if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
+  let next = at + 3;
+  let high = 0;
+  let low = 0;
+  for (; ; next++) {
+    const byte = bytes[next] as number;
+    let digit: number;
+    if (byte >= 0x30 && byte <= 0x39) digit = byte - 0x30;
+    else if (byte >= 0x61 && byte <= 0x66) digit = byte - 0x57;
+    else break;
+    // 32 bits below, the rest above: integers all along, no doubles until the end.
+    high = ((high << 4) | (low >>> 28)) & 0x0fff_ffff;
+    low = (low << 4) | digit;
+  }
+  const digits = next - at - 3;
+  if (digits === 0 || digits > 13 || bytes[next] !== 0x22) return -1;
+  addressEnd = next + 1;
+  return high * 0x1_0000_0000 + (low >>> 0);
+}
+
+/** A list of addresses into the sink's candidates. */
+function scanAddresses(bytes: Buffer, at: number, sink: ScanSink): number {
+  if (bytes[at] !== 0x5b) return -1;
+  let next = skipBlank(bytes, at + 1);
+  if (bytes[next] === 0x5d) return next + 1;
+  for (;;) {
+    const id = addressAt(bytes, next);
+    if (id < 0) return -1;
+    sink.reference(id);
+    next = skipBlank(bytes, addressEnd);
+    if (bytes[next] === 0x5d) return next + 1;
+    if (bytes[next] !== 0x2c) return -1;
+    next = skipBlank(bytes, next + 1);
+  }
+}
+
+let stringCount = 0;
+
+/** A list of strings; `stringCount` is how many. */
+function countStrings(bytes: Buffer, at: number): number {
+  stringCount = 0;
+  if (bytes[at] !== 0x5b) return -1;
+  let next = skipBlank(bytes, at + 1);
+  if (bytes[next] === 0x5d) return next + 1;
+  for (;;) {
+    if (bytes[next] !== 0x22) return -1;
+    next = skipString(bytes, next + 1);
+    if (next < 0) return -1;
+    stringCount++;
+    next = skipBlank(bytes, next);
+    if (bytes[next] === 0x5d) return next + 1;
+    if (bytes[next] !== 0x2c) return -1;
+    next = skipBlank(bytes, next + 1);
+  }
+}
+
+/** Behind the number that `wholeAt` read. */
+let wholeEnd = -1;
+
+/** The whole number at `at`, of at most 15 digits; -1: not ordinary (a fraction, an exponent, a sign, longer). */
+function wholeAt(bytes: Buffer, at: number): number {
+  const end = skipDigits(bytes, at);
+  wholeEnd = end;
+  const digits = end - at;
+  if (digits === 0 || digits > 15 || (digits > 1 && bytes[at] === 0x30)) return -1;
+  const behind = bytes[end];
+  if (behind === 0x2e || behind === 0x65 || behind === 0x45) return -1;
+  let value = 0;
+  for (let next = at; next < end; next++) value = value * 10 + (bytes[next] as number) - 0x30;
+  return value;
+}
+
+const gemKey = keyCodesOf(["id", "bt", "class", "size", "name"]);
+const containers = new Uint8Array(fastNestingMax + 2);
+
+/** Records of the `heap_dump` gem: every integer anywhere may be a reference. */
+export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
+  starts.fill(-1);
+  let at = span.start;
+  if (bytes[at] !== 0x7b) return false;
+  sink.reserveObject();
+  const position = sink.objectCount;
+  let depth = 1;
+  containers[1] = 0x7b;
+  at++;
+  let id = -1;
+  let classId = NaN;
+  let size = 0;
+  let behindValue = false;
+  for (;;) {
+    at = skipBlank(bytes, at);
+    if (behindValue) {
+      const container = containers[depth] as number;
+      if (bytes[at] === container + 2) {
+        at++;
+        if (--depth === 0) break;
+        continue;
+      }
+      if (bytes[at] !== 0x2c) return rolledBack(sink);
+      at = skipBlank(bytes, at + 1);
+    }
+    behindValue = true;
+    let key = -1;
+    if (containers[depth] === 0x7b) {
+      if (bytes[at] !== 0x22) return rolledBack(sink);
+      const keyFrom = at + 1;
+      at = skipString(bytes, keyFrom);
+      if (at < 0) return rolledBack(sink);
+      const keyTo = at - 1;
+      if (hasEscape(bytes, keyFrom, keyTo)) return rolledBack(sink);
+      if (depth === 1) key = gemKey(bytes, keyFrom, keyTo);
+      else if (
+        bytes[keyFrom] === 0x5f &&
+        bytes[keyFrom + 1] === 0x5f &&
+        bytes[keyFrom + 2] === 0x69
+      ) {
+        const keyId = idOfKeyAt(bytes, keyFrom, keyTo);
+        if (keyId === -2) return rolledBack(sink);
+        if (keyId >= 0) sink.reference(keyId);
+      }
+      at = skipBlank(bytes, at);
+      if (bytes[at] !== 0x3a) return rolledBack(sink);
+      at = skipBlank(bytes, at + 1);
+      if (key >= 0) {
+        if (starts[key] !== -1) return rolledBack(sink);
+        starts[key] = at;
+      }
+    }
+    const byte = bytes[at] as number;
+    if (byte === 0x22) {
+      at = skipString(bytes, at + 1);
+      if (at < 0 || key === 0 || key === 3) return rolledBack(sink);
+    } else if (byte >= 0x30 && byte <= 0x39) {
+      const value = wholeAt(bytes, at);
+      if (value < 0) {
+        // Not a whole number, or one of 16 digits and more.
+        if (key >= 0) return rolledBack(sink);
+        const end = skipNumber(bytes, at);
+        if (end < 0 || end === wholeEnd) return rolledBack(sink);
+        at = end;
+      } else {
+        at = wholeEnd;
+        if (key === 0) id = value;
+        else if (key === 2) classId = value;
+        else if (key === 1) return rolledBack(sink);
+        else {
+          if (key === 3) size = value;
+          sink.reference(value);
+        }
+      }
+    } else if (byte === 0x7b || byte === 0x5b) {
+      if (key >= 0 && key < 4) return rolledBack(sink);
+      if (++depth > fastNestingMax) return rolledBack(sink);
+      containers[depth] = byte;
+      at = skipBlank(bytes, at + 1);
+      if (bytes[at] === byte + 2) {
+        at++;
+        depth--;
+      } else behindValue = false;
+    } else if (byte === 0x2d) {
+      if (key >= 0) return rolledBack(sink);
+      at = skipNumber(bytes, at);
+      if (at < 0) return rolledBack(sink);
+    } else {
+      at = skipWord(bytes, at);
+      if (at < 0) return rolledBack(sink);
+      // null is a class or a size, the others are of the wrong type.
+      if (key >= 0 && key < 4 && (key < 2 || byte !== 0x6e)) return rolledBack(sink);
+    }
+    if (key >= 0) ends[key] = at;
+  }
+  if (at !== span.end || id < 0 || starts[1] === -1) return rolledBack(sink);
+  // "T_OBJECT": without quotes and prefix.
+  const typeFrom = (starts[1] as number) + 3;
+  const typeTo = (ends[1] as number) - 1;
+  if (bytes[typeFrom - 2] !== 0x54 || bytes[typeFrom - 1] !== 0x5f) return rolledBack(sink);
+  if (typeTo <= typeFrom || typeTo - typeFrom > 30) return rolledBack(sink);
+  for (let next = typeFrom; next < typeTo; next++) {
+    const byte = bytes[next] as number;
+    if (byte < 0x41 || byte > 0x5a) return rolledBack(sink);
+  }
+  sink.ids[position] = id;
+  sink.classIds[position] = classId;
+  sink.sizes[position] = equals(bytes, typeFrom, typeTo, dataType) ? size : 0;
+  sink.typeCodes[position] = sink.names.types.codeOfBytes(bytes, typeFrom, typeTo);
+  sink.siteCodes[position] = -1;
+  sink.generations[position] = -1;
+  sink.classNameCodes[position] = -1;
+  if (
+    starts[4] !== -1 &&
+    bytes[starts[4] as number] === 0x22 &&
+    (equals(bytes, typeFrom, typeTo, classType) || equals(bytes, typeFrom, typeTo, moduleType))
+  ) {
+    const from = (starts[4] as number) + 1;
+    const to = (ends[4] as number) - 1;
+    if (hasEscape(bytes, from, to)) return rolledBack(sink);
+    if (to > from) sink.classNames.set(position, bytes.toString("utf8", from, to));
+  }
+  sink.commit();
+  return true;
+};
+
+const dataType = Buffer.from("DATA");
+const keyPrefix = Buffer.from("__id_");
+
+/** The id in a key `__id_N`; -1: another key; -2: an id that is not ordinary. */
+function idOfKeyAt(bytes: Buffer, from: number, to: number): number {
+  if (to - from <= keyPrefix.length || !equals(bytes, from, from + keyPrefix.length, keyPrefix)) {
+    return -1;
+  }
+  const end = skipDigits(bytes, from + keyPrefix.length);
+  if (end !== to) return -1;
+  const id = wholeAt(bytes, from + keyPrefix.length);
+  return id < 0 ? -2 : id;
+}

@@ -1,0 +1,528 @@
+import { writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { reservedFields } from "../../schemas/stored-fields.js";
+import type { RecordSpan } from "./decode-line.js";
+import {
+  copyString,
+  fastNestingMax,
+  skipBlank,
+  skipDigits,
+  skipNumber,
+  skipString,
+  skipValue,
+} from "./json-bytes.js";
+import { hexDigit } from "./parse-json.js";
+import { keyCodesOf } from "./key-codes.js";
+import type { LineFormat } from "./line-format.js";
+
+/** The references of one object, as ids in dump order: what the scan found. */
+export type ReferenceIds = {
+  readonly count: number;
+  /** NaN: not a whole number below 2^53. */
+  readonly idAt: (index: number) => number;
+};
+
+/**
+ * Writes an ordinary record's own fields as BSON, from its bytes, behind the `_id` that the caller has written. False:
+ * not ordinary; nothing counts that was written, the plain path must do it.
+ *
+ * Writes of an ordinary record exactly the bytes that `encodeRecord` writes (a property test holds it).
+ */
+export type TranscodeRecord = (
+  bytes: Buffer,
+  span: RecordSpan,
+  writer: BsonWriter,
+  references: ReferenceIds,
+) => boolean;
+
+/** A longer record goes the plain way, which splits what MongoDB cannot hold in one document. */
+const recordBytesMax = 1 << 20;
+/** JSON grows most as `[0,0,…]`: two bytes become type, index, NUL and four bytes. */
+const growthMax = 9;
+
+/** What a top-level key is, by its number in the list. */
+const enum Role {
+  keep,
+  leaveOut,
+  type,
+  class,
+  size,
+  references,
+  names,
+  kinds,
+  reserved,
+}
+
+type Keys = {
+  readonly codeOf: (bytes: Buffer, from: number, to: number) => number;
+  readonly roles: readonly Role[];
+};
+
+function keysOf(roles: Readonly<Record<string, Role>>): Keys {
+  const all: Record<string, Role> = {};
+  for (const name of reservedFields) all[name] = Role.reserved;
+  Object.assign(all, roles);
+  return { codeOf: keyCodesOf(Object.keys(all)), roles: Object.values(all) };
+}
+
+const gemKeys = keysOf({ id: Role.leaveOut, bt: Role.type, class: Role.class, size: Role.size });
+const objspaceKeys = keysOf({
+  address: Role.leaveOut,
+  class_name: Role.leaveOut,
+  references: Role.references,
+  reference_names: Role.names,
+  reference_kinds: Role.kinds,
+  type: Role.type,
+  class: Role.class,
+  memsize: Role.size,
+});
+
+/** The fast path of the format. */
+export function transcoderOf(format: LineFormat): TranscodeRecord {
+  const isGem = format.name === "heap-dump-gem";
+  const keys = isGem ? gemKeys : objspaceKeys;
+  return (bytes, span, writer, references) =>
+    transcode(bytes, span, writer, references, keys, isGem);
+}
+
+const containers = new Uint8Array(fastNestingMax + 2);
+const opened = new Int32Array(fastNestingMax + 2);
+const indexes = new Int32Array(fastNestingMax + 2);
+const serials = new Int32Array(fastNestingMax + 2);
+
+/** Hashes of the keys of each object of the record, to see a key given twice. */
+const seenSlots = 1 << 13;
+const seenHash = new Int32Array(seenSlots);
+const seenObject = new Int32Array(seenSlots);
+/** Numbers objects over all records, so that the table need not be cleared. */
+let objectSerial = 0;
+let recordSerial = 0;
+let seenCount = 0;
+
+/** Whether the object has not had a key of this hash yet; also false when the table is full. */
+function isNewKey(hash: number, object: number): boolean {
+  if (++seenCount > seenSlots / 2) return false;
+  let slot = (hash ^ Math.imul(object, 0x9e3779b1)) >>> 0;
+  for (slot &= seenSlots - 1; ; slot = (slot + 1) & (seenSlots - 1)) {
+    const holder = seenObject[slot] as number;
+    if (holder < recordSerial) {
+      seenObject[slot] = object;
+      seenHash[slot] = hash;
+      return true;
+    }
+    if (holder === object && seenHash[slot] === hash) return false;
+  }
+}
+
+/** Names of references, as places in the output. Grows with the largest record. */
+let nameStarts = new Int32Array(1024);
+let nameEnds = new Int32Array(1024);
+
+const typeName = Buffer.from("type\0");
+const className = Buffer.from("class\0");
+const memsizeName = Buffer.from("memsize\0");
+const namesName = Buffer.from("reference_names\0");
+const kindsName = Buffer.from("reference_kinds\0");
+const dumpPrefix = Buffer.from("dump_");
+const dataType = Buffer.from("T_DATA");
+
+function transcode(
+  bytes: Buffer,
+  span: RecordSpan,
+  writer: BsonWriter,
+  references: ReferenceIds,
+  keys: Keys,
+  isGem: boolean,
+): boolean {
+  const recordBytes = span.end - span.start;
+  if (recordBytes > recordBytesMax || bytes[span.start] !== 0x7b) return false;
+  writer.reserve(recordBytes * growthMax + 4096);
+  const out = writer.bytes;
+  let to = writer.offset;
+  let at = span.start + 1;
+  let depth = 1;
+  containers[1] = 0x7b;
+  if (objectSerial > 0x7000_0000) {
+    objectSerial = 0;
+    seenObject.fill(0);
+  }
+  recordSerial = ++objectSerial;
+  serials[1] = recordSerial;
+  seenCount = 0;
+  let behindValue = false;
+  let edge = 0;
+  let named = false;
+  let typeSeen = false;
+  let isData = false;
+  let namesAt = -1;
+  let kindsAt = -1;
+  for (;;) {
+    at = skipBlank(bytes, at);
+    if (behindValue) {
+      if (bytes[at] === (containers[depth] as number) + 2) {
+        at++;
+        if (--depth === 0) break;
+        out[to++] = 0;
+        const start = opened[depth + 1] as number;
+        putInt32(out, start, to - start);
+        continue;
+      }
+      if (bytes[at] !== 0x2c) return false;
+      at = skipBlank(bytes, at + 1);
+    }
+    behindValue = true;
+    const typeAt = to++;
+    let keyAt = to;
+    let keyEnd = to;
+    let role: Role = Role.keep;
+    const inObject = containers[depth] === 0x7b;
+    if (inObject) {
+      if (bytes[at] !== 0x22) return false;
+      const keyFrom = ++at;
+      let hash = 0x811c9dc5 | 0;
+      for (let byte = bytes[at] as number; byte !== 0x22; byte = bytes[++at] as number) {
+        // Keys with escapes or beyond ASCII are not ordinary.
+        if (byte < 0x20 || byte > 0x7e || byte === 0x5c) return false;
+        hash = Math.imul(hash ^ byte, 0x01000193);
+        out[to++] = byte;
+      }
+      if (!isNewKey(hash, serials[depth] as number)) return false;
+      if (depth === 1) {
+        const code = keys.codeOf(bytes, keyFrom, at);
+        if (code >= 0) role = keys.roles[code] as Role;
+        if (role === Role.reserved) {
+          out.copyWithin(keyAt + dumpPrefix.length, keyAt, to);
+          put(out, keyAt, dumpPrefix);
+          to += dumpPrefix.length;
+          keyAt += dumpPrefix.length; // The edge's name is the dump's own.
+        }
+      } else if (isGem && bytes[keyFrom] === 0x5f && bytes[keyFrom + 1] === 0x5f) {
+        const keyId = keyIdAt(bytes, keyFrom, at);
+        if (keyId === -2) return false;
+        if (keyId >= 0 && edge < references.count && references.idAt(edge) === keyId) {
+          reserveNames(edge);
+          nameStarts[edge] = nameEnds[edge] = 0;
+          edge++;
+        }
+      }
+      keyEnd = to;
+      out[to++] = 0;
+      at = skipBlank(bytes, at + 1);
+      if (bytes[at] !== 0x3a) return false;
+      at = skipBlank(bytes, at + 1);
+    } else {
+      to = writeDecimal(out, to, (indexes[depth] as number)++);
+      keyAt = keyEnd = to;
+      out[to++] = 0;
+    }
+    const byte = bytes[at] as number;
+    switch (role) {
+      case Role.keep:
+      case Role.reserved:
+        break;
+      case Role.leaveOut:
+      case Role.references:
+      case Role.names:
+      case Role.kinds: {
+        const from = at;
+        at = skipValue(bytes, at);
+        if (at < 0) return false;
+        if (role === Role.names) namesAt = from;
+        if (role === Role.kinds) kindsAt = from;
+        if (role === Role.references && countElements(bytes, from, at) !== references.count) {
+          return false;
+        }
+        to = typeAt;
+        continue;
+      }
+      case Role.type: {
+        if (byte !== 0x22) return false;
+        const end = skipString(bytes, at + 1);
+        if (end < 0) return false;
+        to = put(out, typeAt + 1, typeName);
+        out[typeAt] = 0x02;
+        const from = isGem ? at + 3 : at + 1;
+        const copied = copyString(bytes, from, end - 1, out, to + 4);
+        putInt32(out, to, copied - to - 3);
+        out[copied] = 0;
+        to = copied + 1;
+        typeSeen = true;
+        isData = isGem && same(bytes, at + 1, end - 1, dataType);
+        at = end;
+        continue;
+      }
+      case Role.class: {
+        if (byte === 0x6e) {
+          at = skipValue(bytes, at);
+          if (at < 0) return false;
+          out[typeAt] = 0x0a;
+          to = put(out, typeAt + 1, className);
+          continue;
+        }
+        const id = isGem ? wholeAt(bytes, at) : addressAt(bytes, at);
+        if (id < 0) return false;
+        at = numberEnd;
+        out[typeAt] = 0x12;
+        to = putInt64(out, put(out, typeAt + 1, className), id);
+        continue;
+      }
+      case Role.size: {
+        const size = wholeAt(bytes, at);
+        if (size < 0 || !(typeSeen || !isGem)) return false;
+        at = numberEnd;
+        to = putWhole(out, typeAt, to, size);
+        if (isGem) {
+          // It is a candidate like every integer.
+          if (edge < references.count && references.idAt(edge) === size) {
+            reserveNames(edge);
+            nameStarts[edge] = keyAt;
+            nameEnds[edge] = keyEnd;
+            named = true;
+            edge++;
+          }
+          if (isData) {
+            const memsizeAt = to;
+            to = putWhole(out, memsizeAt, put(out, memsizeAt + 1, memsizeName), size);
+          }
+        }
+        continue;
+      }
+    }
+    if (byte === 0x22) {
+      const end = skipString(bytes, at + 1);
+      if (end < 0) return false;
+      out[typeAt] = 0x02;
+      const copied = copyString(bytes, at + 1, end - 1, out, to + 4);
+      putInt32(out, to, copied - to - 3);
+      out[copied] = 0;
+      to = copied + 1;
+      at = end;
+    } else if (byte >= 0x30 && byte <= 0x39) {
+      const value = wholeAt(bytes, at);
+      if (value < 0) {
+        const end = skipNumber(bytes, at);
+        if (end < 0 || end === numberEnd) return false; // 16 digits and more.
+        out[typeAt] = 0x01;
+        to = out.writeDoubleLE(Number(bytes.toString("latin1", at, end)), to);
+        at = end;
+      } else {
+        at = numberEnd;
+        to = putWhole(out, typeAt, to, value);
+        if (isGem && edge < references.count && references.idAt(edge) === value) {
+          reserveNames(edge);
+          nameStarts[edge] = keyAt;
+          nameEnds[edge] = keyEnd;
+          if (keyEnd > keyAt) named = true;
+          edge++;
+        }
+      }
+    } else if (byte === 0x7b || byte === 0x5b) {
+      if (++depth > fastNestingMax) return false;
+      containers[depth] = byte;
+      indexes[depth] = 0;
+      serials[depth] = ++objectSerial;
+      opened[depth] = to;
+      out[typeAt] = byte === 0x7b ? 0x03 : 0x04;
+      to += 4;
+      at = skipBlank(bytes, at + 1);
+      if (bytes[at] === byte + 2) {
+        at++;
+        depth--;
+        out[to++] = 0;
+        putInt32(out, to - 5, 5);
+      } else behindValue = false;
+    } else if (byte === 0x2d) {
+      const value = wholeAt(bytes, at + 1);
+      if (value > 0) {
+        at = numberEnd;
+        to = putWhole(out, typeAt, to, -value);
+      } else {
+        const end = skipNumber(bytes, at);
+        if (end < 0 || end === numberEnd) return false;
+        out[typeAt] = 0x01;
+        to = out.writeDoubleLE(Number(bytes.toString("latin1", at, end)), to);
+        at = end;
+      }
+    } else if (byte === 0x6e) {
+      if (bytes[at + 1] !== 0x75 || bytes[at + 2] !== 0x6c || bytes[at + 3] !== 0x6c) return false;
+      out[typeAt] = 0x0a;
+      at += 4;
+    } else {
+      const end = skipValue(bytes, at);
+      if (end < 0) return false;
+      out[typeAt] = 0x08;
+      out[to++] = byte === 0x74 ? 1 : 0;
+      at = end;
+    }
+  }
+  if (at !== span.end || !typeSeen) return false;
+  if (isGem) {
+    if (edge !== references.count) return false;
+    if (named) to = putGemNames(writer, to, edge);
+  } else {
+    if (namesAt >= 0) to = putNames(bytes, namesAt, writer, to);
+    if (kindsAt >= 0) to = putKinds(bytes, kindsAt, writer.bytes, to);
+    if (to < 0) return false;
+  }
+  writer.offset = to;
+  return true;
+}
+
+/** reference_names from the places of the keys in the output. */
+function putGemNames(writer: BsonWriter, from: number, count: number): number {
+  let bytes = 64;
+  for (let index = 0; index < count; index++) {
+    bytes += (nameEnds[index] as number) - (nameStarts[index] as number) + 16;
+  }
+  writer.offset = from;
+  writer.reserve(bytes);
+  const out = writer.bytes;
+  out[from] = 0x04;
+  const start = put(out, from + 1, namesName);
+  let to = start + 4;
+  for (let index = 0; index < count; index++) {
+    out[to++] = 0x02;
+    to = writeDecimal(out, to, index);
+    out[to++] = 0;
+    const length = (nameEnds[index] as number) - (nameStarts[index] as number);
+    putInt32(out, to, length + 1);
+    to += 4;
+    for (let next = nameStarts[index] as number; next < (nameEnds[index] as number); next++) {
+      out[to++] = out[next] as number;
+    }
+    out[to++] = 0;
+  }
+  out[to++] = 0;
+  putInt32(out, start, to - start);
+  return to;
+}
+
+/** reference_names from a list of strings; nothing where all are empty. */
+function putNames(bytes: Buffer, at: number, writer: BsonWriter, from: number): number {
+  const out = writer.bytes;
+  out[from] = 0x04;
+  const start = put(out, from + 1, namesName);
+  let to = start + 4;
+  let any = false;
+  let next = skipBlank(bytes, at + 1);
+  for (let index = 0; bytes[next] === 0x22; index++) {
+    out[to++] = 0x02;
+    to = writeDecimal(out, to, index);
+    out[to++] = 0;
+    const end = skipString(bytes, next + 1);
+    const copied = copyString(bytes, next + 1, end - 1, out, to + 4);
+    if (copied > to + 4) any = true;
+    putInt32(out, to, copied - to - 3);
+    out[copied] = 0;
+    to = copied + 1;
+    next = skipBlank(bytes, end);
+    if (bytes[next] === 0x2c) next = skipBlank(bytes, next + 1);
+  }
+  if (!any) return from;
+  out[to++] = 0;
+  putInt32(out, start, to - start);
+  return to;
+}
+
+function putKinds(bytes: Buffer, at: number, out: Buffer, from: number): number {
+  if (bytes[at] !== 0x22 || from < 0) return -1;
+  const end = skipString(bytes, at + 1);
+  if (end === at + 2) return from;
+  out[from] = 0x02;
+  const to = put(out, from + 1, kindsName);
+  const copied = copyString(bytes, at + 1, end - 1, out, to + 4);
+  putInt32(out, to, copied - to - 3);
+  out[copied] = 0;
+  return copied + 1;
+}
+
+/** Elements of a list of addresses: as many as opening quotes. */
+function countElements(bytes: Buffer, from: number, end: number): number {
+  if (bytes[from] !== 0x5b) return -1;
+  let quotes = 0;
+  for (let at = from; at < end; at++) if (bytes[at] === 0x22) quotes++;
+  return quotes >> 1;
+}
+
+function reserveNames(index: number): void {
+  if (index < nameStarts.length) return;
+  const starts = new Int32Array(index * 2);
+  starts.set(nameStarts);
+  nameStarts = starts;
+  const ends = new Int32Array(index * 2);
+  ends.set(nameEnds);
+  nameEnds = ends;
+}
+
+function same(bytes: Buffer, from: number, to: number, word: Buffer): boolean {
+  if (to - from !== word.length) return false;
+  for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) return false;
+  return true;
+}
+
+function put(out: Buffer, to: number, word: Buffer): number {
+  for (let index = 0; index < word.length; index++) out[to + index] = word[index] as number;
+  return to + word.length;
+}
+
+function putInt32(out: Buffer, to: number, value: number): void {
+  out[to] = value;
+  out[to + 1] = value >>> 8;
+  out[to + 2] = value >>> 16;
+  out[to + 3] = value >>> 24;
+}
+
+function putInt64(out: Buffer, to: number, value: number): number {
+  const high = Math.floor(value / 0x1_0000_0000);
+  putInt32(out, to, value - high * 0x1_0000_0000);
+  putInt32(out, to + 4, high);
+  return to + 8;
+}
+
+function putWhole(out: Buffer, typeAt: number, to: number, value: number): number {
+  if (value === (value | 0)) {
+    out[typeAt] = 0x10;
+    putInt32(out, to, value);
+    return to + 4;
+  }
+  out[typeAt] = 0x12;
+  return putInt64(out, to, value);
+}
+
+/** Behind the number or address read last. */
+let numberEnd = -1;
+
+/** A whole number of at most 15 digits; -1: not ordinary. */
+function wholeAt(bytes: Buffer, at: number): number {
+  const end = skipDigits(bytes, at);
+  numberEnd = end;
+  const digits = end - at;
+  if (digits === 0 || digits > 15 || (digits > 1 && bytes[at] === 0x30)) return -1;
+  const behind = bytes[end];
+  if (behind === 0x2e || behind === 0x65 || behind === 0x45) return -1;
+  let value = 0;
+  for (let next = at; next < end; next++) value = value * 10 + (bytes[next] as number) - 0x30;
+  return value;
+}
+
+/** An address in quotes, below 2^52; -1: not ordinary. */
+function addressAt(bytes: Buffer, at: number): number {
+  if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
+  let next = at + 3;
+  let value = 0;
+  for (let digit = hexDigit(bytes[next] as number); digit >= 0;) {
+    value = value * 16 + digit;
+    digit = hexDigit(bytes[++next] as number);
+  }
+  const digits = next - at - 3;
+  if (digits === 0 || digits > 13 || bytes[next] !== 0x22) return -1;
+  numberEnd = next + 1;
+  return value;
+}
+
+/** The id in a hash key `__id_N`; -1: another key; -2: an id that is not ordinary. */
+function keyIdAt(bytes: Buffer, from: number, to: number): number {
+  if (to - from < 6 || bytes[from + 2] !== 0x69 || bytes[from + 3] !== 0x64) return -1;
+  if (bytes[from + 4] !== 0x5f || skipDigits(bytes, from + 5) !== to) return -1;
+  const id = wholeAt(bytes, from + 5);
+  return id < 0 ? -2 : id;
+}
