@@ -1,3 +1,5 @@
+import type { BsonWriter } from "../src/bson-writer.js";
+
 /** The identity of each node: an integer as a double where it is safe, else (`NaN` there) as it stands in `other`. */
 export type HeapIds = {
   readonly integerOf: Float64Array;
@@ -14,4 +16,17 @@ export type DocumentBlock = {
   readonly nodeEnd: number;
   /** Bytes of the dump read so far, for the progress bar. */
   readonly bytesDone: number;
+};
+
+/** Writes what the analysis found into documents that `decode/` writes: `load/` gives it, for every format. */
+export type ComputedFields = {
+  /** Appends `class_name`, `references`, `depth` … of a node to the open document. */
+  readonly append: (writer: BsonWriter, node: number) => void;
+  /**
+   * Writes the continuation documents of a node with more references than one document holds.
+   *
+   * @param partFirst - number of the first one, from 1: the caller may have written parts of its own
+   * @returns how many were written
+   */
+  readonly continue: (writer: BsonWriter, node: number, partFirst: number) => number;
 };

@@ -23,6 +23,6 @@ export const reject = z.object({
   path: z.string(),
   message: z.string(),
   /** The line's bytes, cut at 1 MiB. */
-  raw: z.instanceof(Uint8Array),
+  raw: z.custom<Uint8Array>((value) => value instanceof Uint8Array),
 });
 export type Reject = z.infer<typeof reject>;

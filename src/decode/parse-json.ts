@@ -385,3 +385,14 @@ export function putCodePoint(out: Uint8Array, offset: number, point: number): nu
   }
   return at;
 }
+
+/** Whether any text or key in the value is broken. */
+export function holdsBrokenText(value: JsonValue): boolean {
+  if (value instanceof BrokenText) return true;
+  if (value instanceof JsonObject) {
+    return value.entries.some(
+      (entry) => entry.keyBytes !== undefined || holdsBrokenText(entry.value),
+    );
+  }
+  return Array.isArray(value) && value.some((element: JsonValue) => holdsBrokenText(element));
+}

@@ -1,0 +1,122 @@
+import { BSON } from "mongodb";
+import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
+import type { HeapGraph } from "../../schemas/heap-graph.js";
+import type { LineBlock } from "../../schemas/line-block.js";
+import type { Reject } from "../../schemas/reject.js";
+import { beginScan, documentBlocks, scanBlocks, type Ledger } from "../../src/decode/decode.js";
+import type { LineFormat } from "../../src/decode/line-format.js";
+
+/** Everything that decoding a dump gives: the documents' bytes, the rejects, the counts. */
+export type DecodedDump = {
+  readonly documents: readonly Buffer[];
+  readonly rejects: readonly Reject[];
+  readonly ledger: Ledger;
+  /** What the graph is told of each object. */
+  readonly scanned: readonly unknown[];
+};
+
+const nothingComputed: ComputedFields = { append: () => undefined, continue: () => 0 };
+
+/**
+ * Decodes a dump in one block, with a naive graph that knows only who is there: to compare the plain path with the
+ * fast one, and either with what a test expects.
+ */
+export async function decodeDump(
+  format: LineFormat,
+  bytes: Buffer,
+  options: { plain?: boolean } = {},
+): Promise<DecodedDump> {
+  const blocks = async function* (): AsyncGenerator<LineBlock> {
+    yield await Promise.resolve({ bytes, lineNumberFirst: 1, byteOffsetFirst: 0 });
+  };
+  const scan = beginScan(format);
+  const rejects: Reject[] = [];
+  const integers: number[] = [];
+  const other = new Map<number, string | bigint>();
+  const candidates: (number | string | bigint)[][] = [];
+  const nodeOf = new Map<number | string | bigint, number>();
+  const scanned: unknown[] = [];
+  const plain = options.plain ?? false;
+  for await (const block of scanBlocks(blocks(), scan, { file: "dump", plain })) {
+    rejects.push(...block.rejects);
+    const { scan: found } = block;
+    for (let position = 0; position < found.objectCount; position++) {
+      const id = found.otherIds.get(position) ?? (found.ids[position] as number);
+      if (nodeOf.has(id)) {
+        rejects.push(block.refuseDuplicate(position));
+        continue;
+      }
+      const node = integers.length;
+      nodeOf.set(id, node);
+      integers.push(typeof id === "number" ? id : NaN);
+      if (typeof id !== "number") other.set(node, id);
+      const from = found.firstReference[position] as number;
+      const to = found.firstReference[position + 1] as number;
+      const own = [];
+      for (let at = from; at < to; at++) {
+        own.push(found.otherReferences.get(at) ?? (found.references[at] as number));
+      }
+      candidates.push(own);
+      scanned.push({
+        id,
+        classId: found.classIds[position],
+        size: found.sizes[position],
+        type: scan.names.types.names[found.typeCodes[position] as number],
+        site: scan.names.sites.names[found.siteCodes[position] as number],
+        generation: found.generations[position],
+        className: scan.names.classNames.names[found.classNameCodes[position] as number],
+        own,
+        weak:
+          found.weak === undefined ? [] : [...found.weak.subarray(from, to)].filter((w) => w === 1),
+        isRoot: found.rootPositions.includes(position),
+        name: found.names.get(position),
+      });
+    }
+  }
+  rejects.sort((one, two) => one.byteOffset - two.byteOffset);
+  const { graph, ids } = heapOf(integers, other, candidates, nodeOf);
+  const documents: Buffer[] = [];
+  const options2 = { computed: nothingComputed, plain };
+  for await (const block of documentBlocks(blocks(), scan, { graph, ids }, options2)) {
+    for (let at = 0; at < block.bson.length;) {
+      const length = block.bson.readInt32LE(at);
+      documents.push(block.bson.subarray(at, at + length));
+      at += length;
+    }
+  }
+  return { documents, rejects, ledger: scan.ledger, scanned };
+}
+
+function heapOf(
+  integers: readonly number[],
+  other: ReadonlyMap<number, string | bigint>,
+  candidates: readonly (readonly (number | string | bigint)[])[],
+  nodeOf: ReadonlyMap<number | string | bigint, number>,
+): { graph: HeapGraph; ids: HeapIds } {
+  const edges: number[] = [];
+  const firstEdge = [0];
+  for (const own of candidates) {
+    for (const id of own) {
+      const node = nodeOf.get(id);
+      if (node !== undefined) edges.push(node);
+    }
+    firstEdge.push(edges.length);
+  }
+  return {
+    graph: {
+      nodeCount: integers.length,
+      firstEdge: Uint32Array.from(firstEdge),
+      edgeTo: Uint32Array.from(edges),
+      classOf: new Int32Array(integers.length).fill(-1),
+      weakEdge: undefined,
+      roots: new Uint32Array(0),
+      shallowSize: new Float64Array(integers.length),
+    },
+    ids: { integerOf: Float64Array.from(integers), other },
+  };
+}
+
+/** A document's fields, with 64-bit integers as bigints. */
+export function fieldsOf(document: Buffer): Record<string, unknown> {
+  return BSON.deserialize(document, { useBigInt64: true, promoteBuffers: true });
+}
