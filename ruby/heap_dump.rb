@@ -99,8 +99,8 @@ module HeapDump
 
     # The child's pid. The block gets the failure, or nil, in the child.
     def fork_dump(path, keep: nil, timeout: 600, **options, &report)
-      process = ProcessFacts.of_this
-      held = Held.new
+      process = ProcessFacts.of(Process.pid)
+      held = Held.new(Held.threads)
       Process.fork { Child.run(path, process, held, keep, timeout, options, report) }
     end
 
@@ -211,14 +211,14 @@ module HeapDump
   end
 
   # What only the dumped process itself can say of itself: asked before the fork.
-  ProcessFacts = Struct.new(:pid, :command, :program, :started_at, :gc, :threads) do
-    def self.of_this
-      new(Process.pid, [$PROGRAM_NAME, *ARGV].join(" "), $PROGRAM_NAME, started_at, GC.stat, Thread.list.size)
+  ProcessFacts = Struct.new(:pid, :command, :program, :started_at, :gc) do
+    def self.of(pid)
+      new(pid, [$PROGRAM_NAME, *ARGV].join(" "), $PROGRAM_NAME, started_at(pid), GC.stat)
     end
 
     # nil where there is no /proc.
-    def self.started_at
-      ticks = File.read("/proc/self/stat")[/\)(.*)/m, 1].split[19].to_i
+    def self.started_at(pid)
+      ticks = File.read("/proc/#{pid}/stat")[/\)(.*)/m, 1].split[19].to_i
       boot = File.read("/proc/stat")[/^btime (\d+)/, 1].to_i
       Time.at(boot + (ticks / 100.0)) # USER_HZ is 100 on every Linux that Ruby runs on.
     rescue StandardError
@@ -229,37 +229,35 @@ module HeapDump
   # What the other threads hold. They do not live on in a forked child: their stacks are gone there, and the child's
   # collector would free what only they reference. Taken before the fork, so that the dump shows it all the same.
   class Held
+    # [thread, status, objects it references, its record or nil], of each other thread of this process.
+    def self.threads
+      (Thread.list - [Thread.current]).map do |thread|
+        [thread, thread.status, ObjectSpace.reachable_objects_from(thread), ObjectSpace.dump(thread)]
+      end
+    end
+
     # Records and states of the other threads as they were before the fork, by address.
     attr_reader :lines, :statuses
 
-    def initialize
+    def initialize(threads)
+      @threads = threads
       @lines = {}
       @statuses = {}
-      @objects = []
-      others = Thread.list
-      others.delete(Thread.current)
-      others.each { |thread| hold(thread) }
+      threads.each do |thread, status, _, line|
+        address = Inspect.address(thread)
+        @statuses[address] = status
+        @lines[address] = line if line
+      end
+    end
+
+    def thread_count
+      @threads.size + 1
     end
 
     # Addresses of what was made to hold things, and is not to be seen in the dump.
     def addresses
-      own = [self, @lines, @statuses, @objects, *@objects.grep(Array), *@lines.values]
+      own = [self, @threads, @lines, @statuses, *@threads, *@threads.map { |entry| entry[2] }, *@lines.values]
       own.map { |object| format("0x%x", Inspect.address(object)) }
-    end
-
-    private
-
-    def hold(thread)
-      @objects << thread
-      @statuses[Inspect.address(thread)] = thread.status
-      if ObjectSpace.respond_to?(:reachable_objects_from)
-        @objects << ObjectSpace.reachable_objects_from(thread)
-        @lines[Inspect.address(thread)] = ObjectSpace.dump(thread)
-      else
-        @objects << (thread.keys.map { |key| thread[key] } + thread.thread_variables.map { |key| thread.thread_variable_get(key) })
-      end
-    rescue StandardError
-      nil # A thread that ended meanwhile.
     end
   end
 
@@ -271,17 +269,24 @@ module HeapDump
     module_function
 
     def run(path, process, held, keep, timeout, options, report)
-      failure = nil
+      finish(keep, timeout, report) do
+        Dumper.new(path, process: process, held: held, forked: true, **options).call
+      end
+    end
+
+    # Runs the block, reports its failure (or nil), and ends the process.
+    def finish(keep, timeout, report)
+      failure = "ended early"
       step_back(keep)
       # A signal handler may not lock a mutex, a thread started in it may.
       thread = Thread.new do
-        Thread.current.report_on_exception = false
-        Dumper.new(path, process: process, held: held, forked: true, **options).call
+        yield
+        failure = nil
       rescue Exception => e # rubocop:disable Lint/RescueException
         failure = e.is_a?(Error) ? e.message : "#{e.class}: #{e.message}"
       end
       failure = "not done within #{timeout} s" unless thread.join(timeout)
-      report&.call(failure)
+      report.call(failure)
     ensure
       Process.exit!(failure.nil? ? 0 : 1)
     end
@@ -316,13 +321,35 @@ module HeapDump
     end
   end
 
+  # The child of a process that a debugger made fork (src/capture/ruby-attach.ts). `stage` is a folder of the caller.
+  module FromOutside
+    def self.run(stage, threads, mode:, names:, gc:, redact:, timeout:)
+      process = ProcessFacts.of(Process.ppid)
+      report = ->(failure) { place(stage, "failed", failure) if failure }
+      Child.finish(nil, timeout, report) do
+        if mode == "count"
+          place(stage, "result", "#{HeapDump.count_objects(names, gc)}\n")
+        else
+          Dumper.new("#{stage}/result", process: process, held: Held.new(threads), forked: true, gc: gc, redact: redact).call
+        end
+      end
+    end
+
+    def self.place(stage, name, text)
+      File.open("#{stage}/#{name}.tmp", File::WRONLY | File::CREAT | File::EXCL, 0o600) { |file| file.write(text) }
+      File.rename("#{stage}/#{name}.tmp", "#{stage}/#{name}")
+    end
+  end
+
   # Writes one dump: the raw records to a nameless file, what is known of each object from walking the heap, then
   # both joined into the dump, which gets its name when it is whole.
   class Dumper
     # Bytes on disk for each live object, raw and enriched: 1.5 times what Rails applications showed.
     DISK_BYTES_PER_OBJECT = 900
 
-    def initialize(path, process: ProcessFacts.of_this, held: nil, forked: false, gc: true, redact: false, names: true)
+    def initialize(path, process: ProcessFacts.of(Process.pid), held: nil, forked: false, gc: true, redact: false, names: true)
+      require "objspace"
+      require "digest" if redact
       @path = path
       @process = process
       @held = held
@@ -384,7 +411,7 @@ module HeapDump
         "producer" => "heap_dump.rb #{VERSION}", "runtime" => "ruby", "runtime_version" => RUBY_VERSION,
         "pid" => @process.pid, "host" => host, "command" => @redaction ? @process.program : @process.command,
         "taken_at" => iso(taken_at), "process_started_at" => @process.started_at && iso(@process.started_at),
-        "gc" => @process.gc, "threads" => @process.threads, "redacted" => !@redaction.nil?
+        "gc" => @process.gc, "threads" => @held ? @held.thread_count : Thread.list.size, "redacted" => !@redaction.nil?
       }.compact
     end
 

@@ -1,0 +1,179 @@
+import { readdir, readFile } from "node:fs/promises";
+import { HeapdumpError } from "../errors.js";
+import { elfSymbols, type ElfSymbols } from "./elf-symbols.js";
+
+/** Where the functions of a running Ruby are: addresses in that process. */
+export type RubyProcess = {
+  readonly pid: number;
+  /** Undefined where this Ruby does not say. */
+  readonly rubyVersion: string | undefined;
+  /** `rb_postponed_job_register_one`; undefined: this Ruby has none. */
+  readonly registerAddress: bigint | undefined;
+  readonly evalAddress: bigint;
+  /** A `syscall` instruction. */
+  readonly syscallAddress: bigint | undefined;
+  /** Code of the C library, the loader and other allocators: a thread is not to be interrupted there. */
+  readonly unsafeRanges: readonly { start: bigint; end: bigint }[];
+};
+
+type Mapping = {
+  readonly start: bigint;
+  readonly end: bigint;
+  readonly isCode: boolean;
+  readonly fileOffset: bigint;
+  readonly file: string;
+};
+
+const registerName = "rb_postponed_job_register_one";
+const evalName = "rb_eval_string";
+const versionName = "ruby_version";
+const wantedNames: ReadonlySet<string> = new Set([registerName, evalName, versionName]);
+const allocators = /\/(libc[.-]|ld-|ld\.|libjemalloc|libtcmalloc|libmimalloc)/;
+const systemLibrary = /\/(libc[.-]|ld-musl)/;
+
+/**
+ * Finds Ruby in a process by what its files export, without stopping it.
+ *
+ * @returns undefined where no Ruby is loaded
+ * @throws {HeapdumpError} `capture/no-process`, `capture/no-permission`
+ */
+export async function rubyProcess(pid: number): Promise<RubyProcess | undefined> {
+  const mappings = await mappingsOf(pid);
+  const files = [...new Set(mappings.map((mapping) => mapping.file))];
+  // libruby where there is one: the executable is then a small front to it.
+  files.sort((a, b) => Number(/libruby/.test(b)) - Number(/libruby/.test(a)));
+  for (const file of files.filter((name) => /ruby/.test(name) || name === files[0])) {
+    const symbols = await symbolsOf(pid, file, mappings);
+    const evalAddress = symbols?.addressOf.get(evalName);
+    if (symbols === undefined || evalAddress === undefined) continue;
+    const shift = shiftOf(symbols, file, mappings);
+    const registerAddress = symbols.addressOf.get(registerName);
+    return {
+      pid,
+      rubyVersion: versionText(symbols),
+      registerAddress: registerAddress === undefined ? undefined : registerAddress + shift,
+      evalAddress: evalAddress + shift,
+      syscallAddress: await syscallInstruction(pid, mappings),
+      unsafeRanges: mappings.filter(({ isCode, file }) => isCode && allocators.test(file)),
+    };
+  }
+  return undefined;
+}
+
+/** The children of a process that are Ruby, oldest first: the workers of a preforking server. */
+export async function rubyWorkersOf(parentPid: number): Promise<number[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const children: { pid: number; startTicks: number }[] = [];
+  for (const pid of pids) {
+    const fields = await statFieldsOf(pid);
+    if (fields !== undefined && Number(fields[1]) === parentPid) {
+      children.push({ pid, startTicks: Number(fields[19]) });
+    }
+  }
+  children.sort((a, b) => a.startTicks - b.startTicks || a.pid - b.pid);
+  const workers: number[] = [];
+  for (const { pid } of children) {
+    if ((await rubyProcess(pid).catch(ignoreEnded)) !== undefined) workers.push(pid);
+  }
+  return workers;
+}
+
+/** Fields of /proc/PID/stat from the state on (proc(5), field 3). Undefined: no such process. */
+async function statFieldsOf(pid: number): Promise<string[] | undefined> {
+  const text = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
+  return text?.slice(text.lastIndexOf(")") + 2).split(" ");
+}
+
+function ignoreEnded(error: unknown): undefined {
+  if (error instanceof HeapdumpError && error.code === "capture/no-process") return undefined;
+  throw error;
+}
+
+async function mappingsOf(pid: number): Promise<Mapping[]> {
+  let text: string;
+  try {
+    text = await readFile(`/proc/${pid}/maps`, "utf8");
+  } catch (error) {
+    throw processError(pid, error);
+  }
+  return text.split("\n").flatMap((line) => {
+    const parts = /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+\s+(\/.*)$/.exec(line);
+    if (parts === null) return [];
+    const [, start, end, rights, offset, file] = parts;
+    return [
+      {
+        start: BigInt(`0x${start}`),
+        end: BigInt(`0x${end}`),
+        isCode: rights?.includes("x") ?? false,
+        fileOffset: BigInt(`0x${offset}`),
+        file: file ?? "",
+      },
+    ];
+  });
+}
+
+/** As seen by the process itself: it may live in a container. A file replaced meanwhile is read from memory's side. */
+async function symbolsOf(
+  pid: number,
+  file: string,
+  mappings: readonly Mapping[],
+): Promise<ElfSymbols | undefined> {
+  const mapping = mappings.find((candidate) => candidate.file === file);
+  const path =
+    file.endsWith(" (deleted)") && mapping !== undefined
+      ? `/proc/${pid}/map_files/${mapping.start.toString(16)}-${mapping.end.toString(16)}`
+      : `/proc/${pid}/root${file}`;
+  try {
+    return elfSymbols(await readFile(path), wantedNames);
+  } catch (error) {
+    if (isMissing(error)) return undefined;
+    throw processError(pid, error);
+  }
+}
+
+function shiftOf(symbols: ElfSymbols, file: string, mappings: readonly Mapping[]): bigint {
+  if (symbols.base < 0n) return 0n;
+  const first = mappings.find((mapping) => mapping.file === file && mapping.fileOffset === 0n);
+  return (first?.start ?? 0n) - symbols.base;
+}
+
+function versionText(symbols: ElfSymbols): string | undefined {
+  const address = symbols.addressOf.get(versionName);
+  if (address === undefined) return undefined;
+  // Read-only data is mapped one to one from the file in every layout that linkers make for it.
+  const at = Number(address);
+  const text = symbols.bytes.toString("latin1", at, at + 16).split("\0")[0] ?? "";
+  return /^\d+\.\d+\.\d+/.test(text) ? text : undefined;
+}
+
+async function syscallInstruction(
+  pid: number,
+  mappings: readonly Mapping[],
+): Promise<bigint | undefined> {
+  const file = mappings.find((mapping) => systemLibrary.test(mapping.file))?.file;
+  if (file === undefined) return undefined;
+  const symbols = await symbolsOf(pid, file, mappings);
+  for (const { offset, bytes, address } of symbols?.code ?? []) {
+    const at = symbols?.bytes.subarray(offset, offset + bytes).indexOf(Buffer.from([0x0f, 0x05]));
+    if (symbols === undefined || at === undefined || at < 0) continue;
+    return address + BigInt(at) + shiftOf(symbols, file, mappings);
+  }
+  return undefined;
+}
+
+/** The error of reading something below /proc/PID, as ours. */
+export function processError(pid: number, error: unknown): unknown {
+  if (isMissing(error)) return new HeapdumpError("capture/no-process", `no process ${pid}`);
+  const code = (error as NodeJS.ErrnoException).code;
+  if (code === "EACCES" || code === "EPERM") {
+    return new HeapdumpError("capture/no-permission", `may not look into process ${pid}`, {
+      cause: error,
+    });
+  }
+  return error;
+}
+
+function isMissing(error: unknown): boolean {
+  const code = (error as NodeJS.ErrnoException).code;
+  return code === "ENOENT" || code === "ESRCH";
+}
