@@ -323,16 +323,19 @@ module HeapDump
 
   # The child of a process that a debugger made fork (src/capture/ruby-attach.ts). `stage` is a folder of the caller.
   module FromOutside
-    def self.run(stage, threads, mode:, names:, gc:, redact:, timeout:)
+    def self.dump(stage, threads, redact:, timeout:)
       process = ProcessFacts.of(Process.ppid)
-      report = ->(failure) { place(stage, "failed", failure) if failure }
-      Child.finish(nil, timeout, report) do
-        if mode == "count"
-          place(stage, "result", "#{HeapDump.count_objects(names, gc)}\n")
-        else
-          Dumper.new("#{stage}/result", process: process, held: Held.new(threads), forked: true, gc: gc, redact: redact).call
-        end
+      finish(stage, timeout) do
+        Dumper.new("#{stage}/result", process: process, held: Held.new(threads), forked: true, redact: redact).call
       end
+    end
+
+    def self.count(stage, names, timeout:)
+      finish(stage, timeout) { place(stage, "result", "#{HeapDump.count_objects(names)}\n") }
+    end
+
+    def self.finish(stage, timeout, &block)
+      Child.finish(nil, timeout, ->(failure) { place(stage, "failed", failure) if failure }, &block)
     end
 
     def self.place(stage, name, text)

@@ -2,6 +2,7 @@ import { HeapdumpError } from "../errors.js";
 import type { OnProgress } from "../../schemas/progress.js";
 import { processInfo, runtimeOf, type ProcessInfo, type Runtime } from "./process-info.js";
 import { captureNode, countNode } from "./node-attach.js";
+import { captureRuby, countRuby } from "./ruby-attach.js";
 
 export { workersOf } from "./process-info.js";
 
@@ -70,16 +71,4 @@ async function known(pid: number): Promise<{ info: ProcessInfo; runtime: Runtime
     );
   }
   return { info, runtime };
-}
-
-// Ruby: replaced by src/capture/ruby-attach.ts (issue 7).
-async function captureRuby(info: ProcessInfo, _options: CaptureOptions): Promise<Captured> {
-  throw new HeapdumpError("capture/not-supported", `process ${info.pid} is Ruby: not yet`);
-}
-async function countRuby(
-  info: ProcessInfo,
-  _names: readonly string[],
-  _options: Omit<CaptureOptions, "file">,
-): Promise<ObjectCounts> {
-  throw new HeapdumpError("capture/not-supported", `process ${info.pid} is Ruby: not yet`);
 }

@@ -92,7 +92,9 @@ export async function runtimeOf(info: ProcessInfo): Promise<Runtime | undefined>
     : undefined;
 }
 
-/** The pids whose parent is `parentPid`, ascending: the workers of a preforking server or a cluster. */
+/**
+ * The Ruby and Node processes whose parent is `parentPid`, ascending: the workers of a preforking server or a cluster.
+ */
 export async function workersOf(parentPid: number): Promise<number[]> {
   await processInfo(parentPid);
   const workers: number[] = [];
@@ -103,7 +105,15 @@ export async function workersOf(parentPid: number): Promise<number[]> {
     if (/^PPid:\s*(\d+)$/m.exec(status)?.[1] === String(parentPid) && !/^State:\s*Z/m.test(status))
       workers.push(Number(entry));
   }
-  return workers.sort((a, b) => a - b);
+  const runtimes = await Promise.all(
+    // One may end meanwhile, or be no server at all: a shell, a log rotator.
+    workers.map((pid) =>
+      processInfo(pid)
+        .then(runtimeOf)
+        .catch(() => undefined),
+    ),
+  );
+  return workers.filter((_, index) => runtimes[index] !== undefined).sort((a, b) => a - b);
 }
 
 /** Text of /proc/PID/<name>, its absence and refusal as our errors. */

@@ -11,40 +11,24 @@ import {
   stat,
   writeFile,
 } from "node:fs/promises";
-import { arch, platform, userInfo } from "node:os";
+import { arch, tmpdir, userInfo } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { HeapdumpError } from "../errors.js";
-import { processError, rubyProcess, type RubyProcess } from "./ruby-process.js";
+import type { Captured, CaptureOptions, ObjectCounts } from "./capture.js";
+import { readProc, type ProcessInfo } from "./process-info.js";
+import { rubyProcess, type RubyProcess } from "./ruby-process.js";
 
-export type RubyCaptureOptions = {
-  readonly pid: number;
-  /** Path of the dump, or of the counts. Replaced if it exists. */
-  readonly out: string;
-  readonly signal: AbortSignal;
-  /** For all of it: waiting for a safe point, and the dump. */
-  readonly timeoutMs: number;
-  /** count: the gem's `count_objects` as JSON. */
-  readonly mode: "dump" | "count";
-  /** For count: classes and namespaces under `user_types`. */
-  readonly names?: readonly string[];
-  readonly redact?: boolean;
-  /** Run the collector in the child first. Default: true. */
-  readonly gc?: boolean;
-};
-
-export type RubyCapture = {
-  readonly path: string;
-  readonly rubyVersion: string | undefined;
-  /** How often the debugger attached: more than once where the process was at no good place. */
-  readonly attempts: number;
-};
+type Wish =
+  | { readonly mode: "dump"; readonly redact: boolean }
+  | { readonly mode: "count"; readonly names: readonly string[] };
 
 const producerPath = fileURLToPath(new URL("../../../ruby/heap_dump.rb", import.meta.url));
 const debuggerScriptPath = fileURLToPath(new URL("../../../ruby/register_job.py", import.meta.url));
 const moduleName = "HeapDumpFromDebugger";
+const timeoutDefaultMs = 60_000;
 /** The debugger starts, attaches, works and detaches in a fifth of a second. */
 const debuggerTimeoutMs = 20_000;
 const pauseBetweenAttemptsMs = 100;
@@ -60,67 +44,81 @@ const wakeSignals = [
 ] as const;
 
 /**
- * Dumps a running Ruby that has loaded nothing of ours, or counts its objects.
+ * Dumps a running Ruby that has loaded nothing of ours.
  *
  * gdb attaches for a moment and has Ruby evaluate one line at its own next safe point (see ruby/register_job.py). That
  * line forks; the child loads heap_dump.rb and dumps, the process itself goes on. Costs it the stop, the fork and one
  * page of memory.
  *
- * @throws {HeapdumpError} `capture/no-process`, `capture/not-supported` (no Ruby, or not on Linux x86-64),
+ * @throws {HeapdumpError} `capture/no-process`, `capture/not-supported` (no CRuby, or not on x86-64),
  * `capture/no-permission`, `capture/no-debugger`, `capture/busy`, `capture/no-space`, `capture/failed`
  */
-export async function captureRuby(options: RubyCaptureOptions): Promise<RubyCapture> {
-  const { pid, signal } = options;
-  const deadline = Date.now() + options.timeoutMs;
-  if (platform() !== "linux" || arch() !== "x64") {
+export async function captureRuby(info: ProcessInfo, options: CaptureOptions): Promise<Captured> {
+  const file = resolve(options.file);
+  await inChildOf(info, { mode: "dump", redact: options.redact ?? false }, file, options);
+  const { size: bytes } = await stat(file);
+  return { pid: info.pid, runtime: "ruby", file, bytes, format: "ndjson" };
+}
+
+/** Counts the objects of a running Ruby: the gem's `count_objects`, in a forked child too. Throws as `captureRuby`. */
+export async function countRuby(
+  info: ProcessInfo,
+  names: readonly string[],
+  options: Omit<CaptureOptions, "file">,
+): Promise<ObjectCounts> {
+  const folder = await mkdtemp(join(tmpdir(), "heapdump-count-"));
+  try {
+    const file = join(folder, "counts.json");
+    await inChildOf(info, { mode: "count", names }, file, options);
+    return JSON.parse(await readFile(file, "utf8")) as ObjectCounts;
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}
+
+/** Has a child of the process fulfil the wish; its result is then at `file`. */
+async function inChildOf(
+  info: ProcessInfo,
+  wish: Wish,
+  file: string,
+  options: Omit<CaptureOptions, "file">,
+): Promise<void> {
+  const { pid } = info;
+  const timeoutMs = options.timeoutMs ?? timeoutDefaultMs;
+  const deadline = Date.now() + timeoutMs;
+  const { signal } = options;
+  if (arch() !== "x64") {
     throw new HeapdumpError(
       "capture/not-supported",
-      `dumping a Ruby from outside works on Linux x86-64 only: use HeapDump.on_signal in process ${pid}`,
+      `dumping a Ruby from outside works on x86-64 only: use HeapDump.on_signal in process ${pid}`,
     );
   }
-  const owner = await ownerOf(pid);
-  await checkPermission(pid, owner);
+  await checkPermission(info);
   const ruby = await rubyProcess(pid);
   if (ruby === undefined) {
-    throw new HeapdumpError("capture/not-supported", `process ${pid} is no Ruby`);
+    throw new HeapdumpError("capture/not-supported", `process ${pid} is no CRuby`);
   }
-  const stage = await makeStage(options, owner);
+  const stage = await makeStage(info, file);
   try {
-    await writeFile(join(stage.outside, "child.rb"), await childCode(options), {
-      mode: 0o600,
-    });
+    const code = await childCode(wish, timeoutMs);
+    await writeFile(join(stage.outside, "child.rb"), code, { mode: 0o600 });
     await writeFile(join(stage.outside, "go"), "", { mode: 0o600 });
     await stage.handOver(["child.rb", "go"]);
-    const attempts = await registerJob(ruby, loaderCode(stage.inside), deadline, signal);
+    await registerJob(ruby, loaderCode(stage.inside), deadline, signal);
     await waitForResult(pid, stage.outside, deadline, signal);
-    await moveFile(join(stage.outside, "result"), options.out);
-    return { path: resolve(options.out), rubyVersion: ruby.rubyVersion, attempts };
+    await moveFile(join(stage.outside, "result"), file);
   } finally {
     // Without it, a job that was not yet run does nothing when it is.
     await rm(stage.outside, { recursive: true, force: true });
   }
 }
 
-async function ownerOf(pid: number): Promise<number> {
-  try {
-    return (await stat(`/proc/${pid}`)).uid;
-  } catch (error) {
-    throw processError(pid, error);
-  }
-}
-
 /** Says beforehand, and with the reason, what the debugger would be refused. */
-async function checkPermission(pid: number, owner: number): Promise<void> {
+async function checkPermission({ pid, uid: owner }: ProcessInfo): Promise<void> {
   const own = userInfo().uid;
-  const status = await readFile(`/proc/${pid}/status`, "utf8").catch((error: unknown) => {
-    throw processError(pid, error);
-  });
-  const tracer = /^TracerPid:\t(\d+)/m.exec(status)?.[1];
+  const tracer = /^TracerPid:\t(\d+)/m.exec(await readProc(pid, "status"))?.[1];
   if (tracer !== undefined && tracer !== "0") {
     throw new HeapdumpError("capture/busy", `process ${pid} is traced by process ${tracer}`);
-  }
-  if (/^State:\t[ZX]/m.test(status)) {
-    throw new HeapdumpError("capture/no-process", `process ${pid} has ended`);
   }
   if (await mayTraceAll()) return;
   if (own !== owner) {
@@ -154,16 +152,14 @@ type Stage = {
 };
 
 /** A private folder that the process can write: beside the result where it can, else in its own /tmp. */
-async function makeStage(options: RubyCaptureOptions, owner: number): Promise<Stage> {
-  const { pid, out } = options;
+async function makeStage(info: ProcessInfo, file: string): Promise<Stage> {
+  const { pid, uid: owner } = info;
   const own = userInfo().uid;
   const sameFiles =
-    (await readlink(`/proc/${pid}/ns/mnt`).catch(() => "")) ===
-      (await readlink("/proc/self/ns/mnt")) &&
-    (await readlink(`/proc/${pid}/root`).catch(() => "")) === "/";
+    !info.elsewhere.files && (await readlink(`/proc/${pid}/root`).catch(() => "")) === "/";
   const beside = sameFiles && own === owner;
   const root = beside ? "" : `/proc/${pid}/root`;
-  const folder = beside ? dirname(resolve(out)) : "/tmp";
+  const folder = beside ? dirname(file) : "/tmp";
   let outside: string;
   try {
     outside = await mkdtemp(`${root}${folder}/.heapdump-`); // 0700
@@ -231,26 +227,22 @@ end
 }
 
 /** What the forked child evaluates: our producer, then the wish. */
-async function childCode(options: RubyCaptureOptions): Promise<string> {
+async function childCode(wish: Wish, timeoutMs: number): Promise<string> {
   // Under a name of its own: the process may have a HeapDump, ours or the old gem's.
   const producer = (await readFile(producerPath, "utf8")).replaceAll(/\bHeapDump\b/g, moduleName);
-  const names = (options.names ?? []).map(rubyString).join(", ");
-  return `${producer}
-${moduleName}::FromOutside.run(
-  stage, threads,
-  mode: ${JSON.stringify(options.mode)}, names: [${names}], gc: ${String(options.gc ?? true)},
-  redact: ${String(options.redact ?? false)}, timeout: ${Math.ceil(options.timeoutMs / 1_000)}
-)
-`;
+  const timeoutS = Math.ceil(timeoutMs / 1_000);
+  return wish.mode === "dump"
+    ? `${producer}\n${moduleName}::FromOutside.dump(stage, threads, redact: ${String(wish.redact)}, timeout: ${timeoutS})\n`
+    : `${producer}\n${moduleName}::FromOutside.count(stage, [${wish.names.map(rubyString).join(", ")}], timeout: ${timeoutS})\n`;
 }
 
-/** Attaches until the thread is at a good place. Gives the number of attempts. */
+/** Attaches until the thread is at a good place. */
 async function registerJob(
   ruby: RubyProcess,
   code: string,
   deadline: number,
-  signal: AbortSignal,
-): Promise<number> {
+  signal: AbortSignal | undefined,
+): Promise<void> {
   if (ruby.registerAddress === undefined || ruby.syscallAddress === undefined) {
     throw new HeapdumpError(
       "capture/not-supported",
@@ -258,9 +250,9 @@ async function registerJob(
     );
   }
   for (let attempts = 1; ; attempts++) {
-    signal.throwIfAborted();
+    signal?.throwIfAborted();
     const { outcome, text } = await runDebugger(ruby, code);
-    if (outcome === "registered") return attempts;
+    if (outcome === "registered") return;
     if (outcome === "failed") {
       throw new HeapdumpError("capture/failed", `gdb in process ${ruby.pid}: ${text}`);
     }
@@ -333,11 +325,11 @@ async function waitForResult(
   pid: number,
   stage: string,
   deadline: number,
-  signal: AbortSignal,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
   let wakeAt = 0;
   for (;;) {
-    signal.throwIfAborted();
+    signal?.throwIfAborted();
     if (await exists(join(stage, "result"))) return;
     const failure = await readFile(join(stage, "failed"), "utf8").catch(() => undefined);
     if (failure !== undefined && failure !== "") throw childError(pid, failure);
@@ -362,12 +354,10 @@ function childError(pid: number, failure: string): HeapdumpError {
 
 /** A thread that sleeps or waits for input looks for jobs when a signal comes that Ruby itself handles. */
 async function wake(pid: number): Promise<void> {
-  const status = await readFile(`/proc/${pid}/status`, "utf8").catch((error: unknown) => {
-    throw processError(pid, error);
-  });
-  const caught = BigInt(`0x${/^SigCgt:\t([0-9a-f]+)/m.exec(status)?.[1] ?? "0"}`);
+  const caught = /^SigCgt:\t([0-9a-f]+)/m.exec(await readProc(pid, "status"))?.[1];
+  const mask = BigInt(`0x${caught ?? "0"}`);
   // Never one that is not caught: its default could end the process.
-  const usable = wakeSignals.find(({ number }) => ((caught >> (number - 1n)) & 1n) === 1n);
+  const usable = wakeSignals.find(({ number }) => ((mask >> (number - 1n)) & 1n) === 1n);
   if (usable !== undefined) kill(pid, usable.name);
 }
 
@@ -379,8 +369,7 @@ async function exists(path: string): Promise<boolean> {
 }
 
 /** Moves across file systems too: then under a temporary name first. */
-async function moveFile(from: string, to: string): Promise<void> {
-  const target = resolve(to);
+async function moveFile(from: string, target: string): Promise<void> {
   const part = join(dirname(target), `.${basename(target)}.part`);
   try {
     await rename(from, target).catch(async (error: NodeJS.ErrnoException) => {

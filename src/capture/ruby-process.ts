@@ -1,6 +1,7 @@
-import { readdir, readFile } from "node:fs/promises";
+import { readFile } from "node:fs/promises";
 import { HeapdumpError } from "../errors.js";
 import { elfSymbols, type ElfSymbols } from "./elf-symbols.js";
+import { readProc } from "./process-info.js";
 
 /** Where the functions of a running Ruby are: addresses in that process. */
 export type RubyProcess = {
@@ -32,9 +33,9 @@ const allocators = /\/(libc[.-]|ld-|ld\.|libjemalloc|libtcmalloc|libmimalloc)/;
 const systemLibrary = /\/(libc[.-]|ld-musl)/;
 
 /**
- * Finds Ruby in a process by what its files export, without stopping it.
+ * Finds CRuby in a process by what its files export, without stopping it.
  *
- * @returns undefined where no Ruby is loaded
+ * @returns undefined where no CRuby is loaded (JRuby, TruffleRuby)
  * @throws {HeapdumpError} `capture/no-process`, `capture/no-permission`
  */
 export async function rubyProcess(pid: number): Promise<RubyProcess | undefined> {
@@ -60,42 +61,8 @@ export async function rubyProcess(pid: number): Promise<RubyProcess | undefined>
   return undefined;
 }
 
-/** The children of a process that are Ruby, oldest first: the workers of a preforking server. */
-export async function rubyWorkersOf(parentPid: number): Promise<number[]> {
-  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
-  const children: { pid: number; startTicks: number }[] = [];
-  for (const pid of pids) {
-    const fields = await statFieldsOf(pid);
-    if (fields !== undefined && Number(fields[1]) === parentPid) {
-      children.push({ pid, startTicks: Number(fields[19]) });
-    }
-  }
-  children.sort((a, b) => a.startTicks - b.startTicks || a.pid - b.pid);
-  const workers: number[] = [];
-  for (const { pid } of children) {
-    if ((await rubyProcess(pid).catch(ignoreEnded)) !== undefined) workers.push(pid);
-  }
-  return workers;
-}
-
-/** Fields of /proc/PID/stat from the state on (proc(5), field 3). Undefined: no such process. */
-async function statFieldsOf(pid: number): Promise<string[] | undefined> {
-  const text = await readFile(`/proc/${pid}/stat`, "latin1").catch(() => undefined);
-  return text?.slice(text.lastIndexOf(")") + 2).split(" ");
-}
-
-function ignoreEnded(error: unknown): undefined {
-  if (error instanceof HeapdumpError && error.code === "capture/no-process") return undefined;
-  throw error;
-}
-
 async function mappingsOf(pid: number): Promise<Mapping[]> {
-  let text: string;
-  try {
-    text = await readFile(`/proc/${pid}/maps`, "utf8");
-  } catch (error) {
-    throw processError(pid, error);
-  }
+  const text = await readProc(pid, "maps");
   return text.split("\n").flatMap((line) => {
     const parts = /^([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) \S+ \d+\s+(\/.*)$/.exec(line);
     if (parts === null) return [];
@@ -127,7 +94,7 @@ async function symbolsOf(
     return elfSymbols(await readFile(path), wantedNames);
   } catch (error) {
     if (isMissing(error)) return undefined;
-    throw processError(pid, error);
+    throw new HeapdumpError("capture/no-permission", `may not read ${path}`, { cause: error });
   }
 }
 
@@ -159,18 +126,6 @@ async function syscallInstruction(
     return address + BigInt(at) + shiftOf(symbols, file, mappings);
   }
   return undefined;
-}
-
-/** The error of reading something below /proc/PID, as ours. */
-export function processError(pid: number, error: unknown): unknown {
-  if (isMissing(error)) return new HeapdumpError("capture/no-process", `no process ${pid}`);
-  const code = (error as NodeJS.ErrnoException).code;
-  if (code === "EACCES" || code === "EPERM") {
-    return new HeapdumpError("capture/no-permission", `may not look into process ${pid}`, {
-      cause: error,
-    });
-  }
-  return error;
 }
 
 function isMissing(error: unknown): boolean {
