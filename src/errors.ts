@@ -24,6 +24,10 @@ export const failures = {
     fix: "Run as the user that owns the process (or as root), with ptrace allowed.",
   },
   "capture/no-debugger": { exit: 1, fix: "Install gdb, or load our producer in the process." },
+  "capture/port-taken": {
+    exit: 1,
+    fix: "Stop what holds the port, or start the process with --inspect-port=0.",
+  },
   "capture/busy": { exit: 1, fix: "Try again: the process was never at a safe point." },
   "capture/failed": { exit: 1, fix: "See the message; the process was left as it was." },
   "capture/no-space": { exit: 1, fix: "Make room on the disk, or name another one with --out." },

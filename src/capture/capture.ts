@@ -1,10 +1,18 @@
 import { HeapdumpError } from "../errors.js";
 import type { OnProgress } from "../../schemas/progress.js";
-import { processInfo, runtimeOf, type ProcessInfo, type Runtime } from "./process-info.js";
-import { captureNode, countNode } from "./node-attach.js";
+import {
+  childrenOf,
+  processInfo,
+  runtimeOf,
+  type ProcessInfo,
+  type Runtime,
+} from "./process-info.js";
+import type { ObjectCounts } from "./count-objects.js";
+import { captureNode, countNode, type NodeTarget } from "./node-attach.js";
 import { captureRuby, countRuby } from "./ruby-attach.js";
 
-export { workersOf } from "./process-info.js";
+/** What a process may take to answer, where the caller does not say. */
+const timeoutMsDefault = 60_000;
 
 /** What a capture from outside may be told. */
 export type CaptureOptions = {
@@ -25,16 +33,8 @@ export type Captured = {
   readonly bytes: number;
   /** heapsnapshot: V8's own, still to be converted; ndjson: our producers' lines. */
   readonly format: "heapsnapshot" | "ndjson";
-};
-
-/** The gem's answer to `count_objects`. */
-export type ObjectCounts = {
-  /** Ruby: slots of the heap. Node: objects found (V8 has no slots). */
-  readonly total_slots: number;
-  /** Node: 0. */
-  readonly free_slots: number;
-  readonly basic_types: Readonly<Record<string, number>>;
-  readonly user_types: Readonly<Record<string, number>>;
+  /** Of a heapsnapshot: fields of the header line for its conversion. */
+  readonly header?: Readonly<Record<string, unknown>>;
 };
 
 /**
@@ -44,7 +44,25 @@ export type ObjectCounts = {
  */
 export async function capture(pid: number, options: CaptureOptions): Promise<Captured> {
   const { info, runtime } = await known(pid);
-  return runtime === "node" ? captureNode(info, options) : captureRuby(info, options);
+  return runtime === "node" ? dumpNode(info, options) : captureRuby(info, options);
+}
+
+/**
+ * Dumps the Node whose inspector is open at `url`: `http://host:port`, or the `ws://…` that Node prints.
+ *
+ * @throws {HeapdumpError} `capture/failed`, `capture/no-space`
+ */
+export async function captureUrl(url: string, options: CaptureOptions): Promise<Captured> {
+  return dumpNode({ url }, options);
+}
+
+/** Counts the objects of the Node whose inspector is open at `url`. @throws {HeapdumpError} `capture/failed` */
+export async function countUrl(
+  url: string,
+  names: readonly string[],
+  options: Omit<CaptureOptions, "file">,
+): Promise<ObjectCounts> {
+  return countNode({ url }, names, { timeoutMs: timeoutMsDefault, ...options });
 }
 
 /**
@@ -58,7 +76,14 @@ export async function countOf(
   options: Omit<CaptureOptions, "file">,
 ): Promise<ObjectCounts> {
   const { info, runtime } = await known(pid);
-  return runtime === "node" ? countNode(info, names, options) : countRuby(info, names, options);
+  return runtime === "node"
+    ? countNode(info, names, { timeoutMs: timeoutMsDefault, ...options })
+    : countRuby(info, names, options);
+}
+
+/** The pids of a process's children, ascending: the workers of a preforking server or a cluster. */
+export function workersOf(parentPid: number): Promise<number[]> {
+  return childrenOf(parentPid);
 }
 
 async function known(pid: number): Promise<{ info: ProcessInfo; runtime: Runtime }> {
@@ -71,4 +96,19 @@ async function known(pid: number): Promise<{ info: ProcessInfo; runtime: Runtime
     );
   }
   return { info, runtime };
+}
+
+async function dumpNode(target: NodeTarget, options: CaptureOptions): Promise<Captured> {
+  const { file, bytes, header } = await captureNode(target, {
+    timeoutMs: timeoutMsDefault,
+    ...options,
+  });
+  return {
+    pid: Number(header["pid"]),
+    runtime: "node",
+    file,
+    bytes,
+    format: "heapsnapshot",
+    header,
+  };
 }

@@ -95,7 +95,7 @@ export async function runtimeOf(info: ProcessInfo): Promise<Runtime | undefined>
 /**
  * The Ruby and Node processes whose parent is `parentPid`, ascending: the workers of a preforking server or a cluster.
  */
-export async function workersOf(parentPid: number): Promise<number[]> {
+export async function childrenOf(parentPid: number): Promise<number[]> {
   await processInfo(parentPid);
   const workers: number[] = [];
   for (const entry of await readdir("/proc")) {

@@ -17,7 +17,8 @@ import { kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { HeapdumpError } from "../errors.js";
-import type { Captured, CaptureOptions, ObjectCounts } from "./capture.js";
+import type { Captured, CaptureOptions } from "./capture.js";
+import type { ObjectCounts } from "./count-objects.js";
 import { readProc, type ProcessInfo } from "./process-info.js";
 import { rubyProcess, type RubyProcess } from "./ruby-process.js";
 
