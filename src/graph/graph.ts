@@ -1,0 +1,33 @@
+import type { HeapGraph, HeapMeasures } from "../../schemas/heap-graph.js";
+import { distancesOf } from "./distances.js";
+import { dominatorTreeOf } from "./dominators.js";
+import { retainedSizesOf } from "./retained-sizes.js";
+
+/**
+ * Measures a heap: distance from the roots, dominators, retained sizes, referrers.
+ *
+ * Linear memory, no recursion: about 70 bytes a node and 4 bytes an edge at its peak.
+ */
+export function measureHeap(graph: HeapGraph): HeapMeasures {
+  const { depth, parent } = distancesOf(graph);
+  const tree = dominatorTreeOf(graph);
+  const dominator = new Int32Array(graph.nodeCount).fill(-1);
+  for (let position = 1; position <= tree.reached; position++) {
+    const above = tree.dominatorAt[position] as number;
+    dominator[tree.nodeAt[position] as number] = tree.nodeAt[above] as number;
+  }
+  return {
+    depth,
+    parent,
+    dominator,
+    ...retainedSizesOf(tree, graph.shallowSize),
+    referrerCount: referrerCountsOf(graph),
+  };
+}
+
+/** Incoming references of each node, weak ones included, the edges to the class not. */
+function referrerCountsOf(graph: HeapGraph): Uint32Array {
+  const counts = new Uint32Array(graph.nodeCount);
+  for (const target of graph.edgeTo) counts[target] = (counts[target] as number) + 1;
+  return counts;
+}
