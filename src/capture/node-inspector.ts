@@ -53,7 +53,7 @@ export async function openInspector(
   }
   await refuseUnlessItOpens(info, port);
   kill(info.pid, "SIGUSR1");
-  const opened = await newPortOf(info, before, port, signal);
+  const opened = await newPortOf(info, before, port, Math.min(openMsMax, timeoutMs), signal);
   const client = await connectTo(info, opened, timeoutMs);
   return { client, close: () => closeInspector(info, opened, client, timeoutMs) };
 }
@@ -126,9 +126,10 @@ async function newPortOf(
   info: ProcessInfo,
   before: ReadonlySet<number>,
   port: number,
+  msMax: number,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const deadlineMs = performance.now() + openMsMax;
+  const deadlineMs = performance.now() + msMax;
   while (performance.now() < deadlineMs) {
     signal?.throwIfAborted();
     await sleep(pollMs);
@@ -144,7 +145,7 @@ async function newPortOf(
   }
   throw new HeapdumpError(
     "capture/failed",
-    `process ${info.pid} opened no inspector within ${openMsMax} ms: it handles SIGUSR1 itself, its event loop is blocked, or its inspector is open on a port that only --url can name`,
+    `process ${info.pid} opened no inspector within ${msMax} ms: it handles SIGUSR1 itself, its event loop is blocked, or its inspector is open on a port that only --url can name`,
   );
 }
 

@@ -1,5 +1,6 @@
 /// <reference lib="es2024.sharedmemory" />
 import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
 import { Session } from "node:inspector";
 import { hostname } from "node:os";
@@ -68,11 +69,10 @@ async function dumpAlone(options: DumpOptions): Promise<Dumped> {
   }
   if (options.trackAllocations === true) trackAllocations();
   const at = new Date();
-  const file = dumpName(options.dir ?? ".", options.file, format, {
-    pid: process.pid,
-    threadId,
-    at,
-  });
+  const file = freeName(
+    dumpName(options.dir ?? ".", options.file, format, { pid: process.pid, threadId, at }),
+    options.file === undefined,
+  );
   const folder = dirname(file);
   const heap = v8.getHeapStatistics();
   await ensureSpace(folder, dumpBytesMax(heap.used_heap_size, format === "ndjson"));
@@ -118,7 +118,7 @@ export async function countObjects(
   const atMs = performance.now();
   if (lastCount?.question === question && atMs - lastCount.atMs < (options.maxAgeMs ?? 0))
     return lastCount.counts;
-  const session = new Session();
+  const session = new HeapdumpInspector();
   session.connect();
   try {
     const counts = await countObjectsThrough(
@@ -138,6 +138,9 @@ export async function countObjects(
   }
 }
 
+/** Under a name of its own: the application's classes named Session are counted without ours. */
+class HeapdumpInspector extends Session {}
+
 let lastCount:
   { readonly question: string; readonly atMs: number; readonly counts: ObjectCounts } | undefined;
 
@@ -152,7 +155,7 @@ function classNames(name: string | object): string[] {
 /** From now on V8 notes where objects are made, so that dumps tell file and line. There is no way back but a restart. */
 export function trackAllocations(): void {
   if (tracking !== undefined) return;
-  tracking = new Session();
+  tracking = new HeapdumpInspector();
   tracking.connect();
   tracking.post("HeapProfiler.startTrackingHeapObjects", { trackAllocations: true });
 }
@@ -214,6 +217,13 @@ function onSharedCall(listener: () => void): () => void {
   };
   wait();
   return () => (ended = true);
+}
+
+/** Two dumps of one second must not replace each other where nobody gave the name. */
+function freeName(file: string, isOurs: boolean): string {
+  let free = file;
+  for (let n = 2; isOurs && existsSync(free); n++) free = file.replace(/(\.[^.]+)$/, `_${n}$1`);
+  return free;
 }
 
 function warningOf(error: unknown): Error {

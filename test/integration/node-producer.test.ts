@@ -1,0 +1,156 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { ask, endAll, leakingNode } from "../support/node-process.js";
+import { leakInSnapshot } from "../support/raw-snapshot.js";
+
+const producer = new URL("../../src/capture/producer.js", import.meta.url).href;
+const onSignal = new URL("../../src/capture/on-signal.js", import.meta.url);
+
+describe("heapdump-mongo/producer", () => {
+  let folder: string;
+  beforeEach(async () => {
+    folder = await mkdtemp(join(tmpdir(), "heapdump-test-"));
+  });
+  afterEach(async () => {
+    await endAll();
+    await rm(folder, { recursive: true });
+  });
+
+  for (const option of ["--require", "--import"]) {
+    it(`dumps upon a signal, loaded by ${option}`, async () => {
+      const preload = option === "--require" ? onSignal.pathname : onSignal.href;
+      const { child, numbers } = await leakingNode([option, preload], {
+        HEAPDUMP_DIR: folder,
+        HEAPDUMP_FORMAT: "heapsnapshot",
+      });
+      await ask(numbers[0]?.port as number, "/leak/21");
+      child.kill("SIGUSR2");
+      const [name] = await dumpsIn(folder, 1);
+      assert.match(name ?? "", new RegExp(`^dump_${child.pid}_\\d{8}T\\d{6}\\.heapsnapshot$`));
+      assert.equal((await stat(join(folder, name ?? ""))).mode & 0o777, 0o600);
+      assert.deepEqual(await leakInSnapshot(join(folder, name ?? "")), {
+        sessions: 321,
+        held: 321,
+      });
+      assert.equal((await ask(numbers[0]?.port as number, "/numbers")).sessions, 321);
+    });
+  }
+
+  it("gives each worker thread a file of its own", async () => {
+    const { child, numbers } = await leakingNode(
+      ["--import", onSignal.href],
+      { HEAPDUMP_DIR: folder, HEAPDUMP_FORMAT: "heapsnapshot", LEAK_IN: "threads" },
+      2,
+    );
+    child.kill("SIGUSR2");
+    const names = await dumpsIn(folder, 2);
+    const worker = names.find((name) => name.startsWith(`dump_${child.pid}_w1_`)) ?? "";
+    const main = names.find((name) => name !== worker) ?? "";
+    const said = (threadId: number): number | undefined =>
+      numbers.find((each) => each.threadId === threadId)?.sessions;
+    assert.deepEqual(
+      [
+        (await leakInSnapshot(join(folder, main))).held,
+        (await leakInSnapshot(join(folder, worker))).held,
+      ],
+      [said(0), said(1)],
+    );
+  });
+
+  it("gives each worker of a cluster a file of its own, by its own signal", async () => {
+    const { numbers } = await leakingNode(
+      ["--import", onSignal.href],
+      { HEAPDUMP_DIR: folder, HEAPDUMP_FORMAT: "heapsnapshot", LEAK_IN: "cluster" },
+      2,
+    );
+    for (const { pid } of numbers) process.kill(pid, "SIGUSR2");
+    const names = await dumpsIn(folder, 2);
+    for (const { pid, sessions } of numbers) {
+      const name = names.find((each) => each.startsWith(`dump_${pid}_`)) ?? "";
+      assert.equal((await leakInSnapshot(join(folder, name))).held, sessions);
+    }
+  });
+
+  it("costs nothing until the signal: no timer, no handle but the handler, and the process may end", async () => {
+    const { before, after, listeners } = await evaluate(`
+      const { dumpOnSignal } = await import(${JSON.stringify(producer)});
+      await new Promise((done) => setImmediate(done));
+      const count = () => process.eventNames().reduce((sum, name) => sum + process.listenerCount(name), 0);
+      const before = process.getActiveResourcesInfo();
+      const listenersBefore = count();
+      const stop = dumpOnSignal();
+      const after = process.getActiveResourcesInfo();
+      const listeners = [count() - listenersBefore, process.listenerCount("SIGUSR2")];
+      stop();
+      listeners.push(process.listenerCount("SIGUSR2"));
+      dumpOnSignal();
+      console.log(JSON.stringify({ before, after, listeners }));`);
+    // That evaluate() came back at all shows that the event loop ended with the handler in place.
+    assert.deepEqual(after, before);
+    assert.deepEqual(listeners, [1, 1, 0]);
+  });
+
+  it("counts objects within the process: by class, by namespace, by the class itself", async () => {
+    const { byName, byClass, cached, fresh } = await evaluate(`
+      const { countObjects } = await import(${JSON.stringify(producer)});
+      class Session {}
+      class Special extends Session {}
+      globalThis.MyApp = { Named: class Named {}, Nameless: class {}, Inner: { Deep: class {} } };
+      globalThis.MyApp.Late = class {};
+      const kept = [new Special(), new MyApp.Named(), new MyApp.Nameless(), new MyApp.Inner.Deep(), new MyApp.Late()];
+      for (let n = 0; n < 25; n++) kept.push(new Session());
+      // Nothing of the application may run while it is counted.
+      kept.push(new Proxy({}, { getPrototypeOf() { throw new Error("trapped"); } }));
+      kept.push(Object.create({ get constructor() { throw new Error("got"); } }));
+      const byName = (await countObjects(["MyApp.", "Session", "Special"])).user_types;
+      const byClass = (await countObjects([Session, { Special }], { maxAgeMs: 60_000 })).user_types;
+      kept.push(new Session());
+      const cached = (await countObjects([Session, { Special }], { maxAgeMs: 60_000 })).user_types;
+      const fresh = (await countObjects([Session, { Special }])).user_types;
+      console.log(JSON.stringify({ byName, byClass, cached, fresh, kept: kept.length }));`);
+    assert.deepEqual(byName, {
+      Session: 25,
+      "MyApp.Inner.Deep": 1,
+      "MyApp.Late": 1,
+      "MyApp.Named": 1,
+      "MyApp.Nameless": 1,
+      Special: 1,
+    });
+    assert.deepEqual(byClass, { Session: 25, Special: 1 });
+    assert.deepEqual(cached, { Session: 25, Special: 1 });
+    assert.deepEqual(fresh, { Session: 26, Special: 1 });
+  });
+
+  it("refuses a folder that is not there, and what cannot be redacted", async () => {
+    const { codes } = await evaluate(`
+      const { dump } = await import(${JSON.stringify(producer)});
+      const codes = [];
+      for (const options of [{ dir: "/no/such/folder" }, { format: "heapsnapshot", redact: true }])
+        await dump(options).catch((error) => codes.push(error.code));
+      console.log(JSON.stringify({ codes }));`);
+    assert.deepEqual(codes, ["capture/no-space", "usage/bad-option"]);
+  });
+
+  /** Runs a module's text in a Node of its own and gives what it printed as JSON. */
+  async function evaluate(text: string): Promise<Record<string, unknown>> {
+    const path = join(folder, "module.mjs");
+    await writeFile(path, text);
+    const { stdout } = await promisify(execFile)(process.execPath, [path], { timeout: 30_000 });
+    return JSON.parse(stdout) as Record<string, unknown>;
+  }
+});
+
+/** Names of the `count` whole dumps in the folder, as soon as they are there. */
+async function dumpsIn(folder: string, count: number): Promise<string[]> {
+  const deadlineMs = Date.now() + 30_000;
+  for (;;) {
+    const names = (await readdir(folder)).filter((name) => !name.startsWith("."));
+    if (names.length >= count) return names.sort();
+    if (Date.now() > deadlineMs) assert.fail(`found ${names.join(", ")} only`);
+    await new Promise((done) => setTimeout(done, 50));
+  }
+}
