@@ -257,7 +257,9 @@ module HeapDump
     # Addresses of what was made to hold things, and is not to be seen in the dump.
     def addresses
       own = [self, @threads, @lines, @statuses, *@threads, *@threads.map { |entry| entry[2] }, *@lines.values]
-      own.map { |object| format("0x%x", Inspect.address(object)) }
+      addresses = own.map { |object| format("0x%x", Inspect.address(object)) }
+      own.clear # Still on the stack, perhaps, when the heap is dumped.
+      addresses
     end
   end
 
