@@ -1,0 +1,290 @@
+import { createHash } from "node:crypto";
+import { createReadStream, createWriteStream } from "node:fs";
+import { mkdtemp, open, rm, stat } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { basename, join } from "node:path";
+import { Readable } from "node:stream";
+import { pipeline } from "node:stream/promises";
+import * as zlib from "node:zlib";
+import { Decompress } from "fzstd";
+import { HeapdumpError } from "../errors.js";
+
+/** A dump file, however it is compressed or reached. */
+export type DumpSource = {
+  /** As given; "-" for standard input. */
+  readonly path: string;
+  /** The file's name without its extensions; "stdin" for standard input. */
+  readonly name: string;
+  readonly compression: "none" | "gzip" | "zstd";
+  readonly bytesOnDisk: number;
+  readonly modifiedAt: Date;
+  /** The first bytes, decompressed: 64 KiB at most. */
+  readonly firstBytes: Buffer;
+  /**
+   * The whole dump, decompressed; may be read several times. What was whole before damage is given before the error.
+   *
+   * @throws {HeapdumpError} `decode/corrupt` when the compressed data is cut or damaged
+   */
+  chunks(options?: { signal?: AbortSignal | undefined }): AsyncGenerator<Buffer>;
+  /** Bytes of the file that the last `chunks()` has read. */
+  bytesRead(): number;
+  /** Size and checksum of the bytes on disk: tells a changed file. Known once `chunks()` has run to its end. */
+  fingerprint(): string | undefined;
+  /** Removes the spool of standard input. */
+  close(): Promise<void>;
+};
+
+export type OpenOptions = {
+  /** Where standard input is kept: it is read twice. Default: the system's folder for temporary files. */
+  readonly spoolFolder?: string | undefined;
+  readonly stdin?: AsyncIterable<Uint8Array> | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/** Reads of this size keep the disk busy without holding much. Unit: bytes. */
+const readBytes = 1 << 20;
+const firstBytesMax = 64 * 1024;
+const gzipMagic = Buffer.from([0x1f, 0x8b]);
+const zstdMagic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
+
+/**
+ * Opens a dump: a file, or "-" for standard input, which is spooled to a private file because it is read twice.
+ *
+ * Compression is told from the content, not from the name.
+ *
+ * @throws {HeapdumpError} `decode/no-input` when there is no such file or it is none; `decode/spool` when standard
+ * input cannot be kept
+ */
+export async function openSource(path: string, options: OpenOptions = {}): Promise<DumpSource> {
+  if (path === "-") return openSpooled(options);
+  return openFile(path, path, nameOf(path), options, () => Promise.resolve());
+}
+
+/** `app` for `/var/dumps/app.json.gz`. */
+function nameOf(path: string): string {
+  const name = basename(path);
+  const bare = name.replace(/(\.(json|ndjson|jsonl|heapsnapshot|dump|gz|gzip|zst|zstd))+$/i, "");
+  return bare === "" ? name : bare;
+}
+
+async function openSpooled(options: OpenOptions): Promise<DumpSource> {
+  const folder = await mkdtemp(join(options.spoolFolder ?? tmpdir(), "heapdump-spool-"));
+  const close = (): Promise<void> => rm(folder, { recursive: true, force: true });
+  const file = join(folder, "stdin");
+  try {
+    const input = Readable.from(options.stdin ?? process.stdin);
+    const sink = createWriteStream(file, { mode: 0o600 });
+    await pipeline(input, sink, options.signal === undefined ? {} : { signal: options.signal });
+    return await openFile(file, "-", "stdin", options, close);
+  } catch (error) {
+    await close();
+    if (options.signal?.aborted === true) throw options.signal.reason;
+    if (error instanceof HeapdumpError) throw error;
+    throw new HeapdumpError("decode/spool", `cannot keep standard input: ${reasonOf(error)}`, {
+      cause: error,
+    });
+  }
+}
+
+async function openFile(
+  file: string,
+  path: string,
+  name: string,
+  options: OpenOptions,
+  close: () => Promise<void>,
+): Promise<DumpSource> {
+  const { size, modifiedAt, head } = await lookAt(file, path);
+  const compression = head.subarray(0, 2).equals(gzipMagic)
+    ? "gzip"
+    : head.subarray(0, 4).equals(zstdMagic)
+      ? "zstd"
+      : "none";
+  let bytesRead = 0;
+  let fingerprint: string | undefined;
+
+  async function* onDisk(signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
+    bytesRead = 0;
+    let checksum = newChecksum();
+    const stream = createReadStream(file, {
+      highWaterMark: readBytes,
+      ...(signal === undefined ? {} : { signal }),
+    });
+    try {
+      for await (const chunk of stream as AsyncIterable<Buffer>) {
+        bytesRead += chunk.length;
+        checksum = checksum.with(chunk);
+        yield chunk;
+      }
+    } catch (error) {
+      if (signal?.aborted === true) throw signal.reason;
+      throw new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
+        cause: error,
+      });
+    }
+    fingerprint = `${bytesRead}-${checksum.text()}`;
+  }
+
+  async function* chunks(
+    chunkOptions: { signal?: AbortSignal | undefined } = {},
+  ): AsyncGenerator<Buffer> {
+    const raw = onDisk(chunkOptions.signal ?? options.signal);
+    if (compression === "none") yield* raw;
+    else yield* decompressed(raw, compression, path);
+  }
+
+  const source = {
+    path,
+    name,
+    compression,
+    bytesOnDisk: size,
+    modifiedAt,
+    chunks,
+    bytesRead: () => bytesRead,
+    fingerprint: () => fingerprint,
+    close,
+  } as const;
+  return { ...source, firstBytes: compression === "none" ? head : await firstOf(chunks()) };
+}
+
+async function lookAt(
+  file: string,
+  path: string,
+): Promise<{ size: number; modifiedAt: Date; head: Buffer }> {
+  try {
+    const status = await stat(file);
+    if (status.isDirectory()) {
+      throw new HeapdumpError("decode/no-input", `${path}: is a folder, not a dump`);
+    }
+    if (!status.isFile()) {
+      throw new HeapdumpError("decode/no-input", `${path}: is no regular file; pipe it to "-"`);
+    }
+    const handle = await open(file, "r");
+    try {
+      const head = Buffer.alloc(Math.min(firstBytesMax, status.size));
+      const { bytesRead } = await handle.read(head, 0, head.length, 0);
+      return { size: status.size, modifiedAt: status.mtime, head: head.subarray(0, bytesRead) };
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (error instanceof HeapdumpError) throw error;
+    throw new HeapdumpError("decode/no-input", `${path}: ${reasonOf(error)}`, { cause: error });
+  }
+}
+
+/** The first bytes, as far as they can be decompressed. */
+async function firstOf(chunks: AsyncGenerator<Buffer>): Promise<Buffer> {
+  const parts: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of chunks) {
+      parts.push(chunk);
+      length += chunk.length;
+      if (length >= firstBytesMax) break;
+    }
+  } catch (error) {
+    // Damage further on is told when the dump is read.
+    if (!(error instanceof HeapdumpError) || length === 0) throw error;
+  }
+  return Buffer.concat(parts).subarray(0, firstBytesMax);
+}
+
+/** What was whole comes first, then the error. */
+async function* decompressed(
+  raw: AsyncGenerator<Buffer>,
+  compression: "gzip" | "zstd",
+  path: string,
+): AsyncGenerator<Buffer> {
+  const damaged = (error: unknown): HeapdumpError =>
+    new HeapdumpError(
+      "decode/corrupt",
+      `${path}: the ${compression} data is cut or damaged (${reasonOf(error)}); what stood before is whole`,
+      { cause: error },
+    );
+  if (compression === "zstd" && !("createZstdDecompress" in zlib)) {
+    yield* unzstd(raw, damaged);
+    return;
+  }
+  const create =
+    compression === "gzip"
+      ? zlib.createGunzip
+      : (zlib as unknown as { createZstdDecompress: typeof zlib.createGunzip })
+          .createZstdDecompress;
+  const stream = Readable.from(raw, { objectMode: false, highWaterMark: readBytes });
+  const inflate = create({ chunkSize: readBytes });
+  let fault: unknown;
+  stream.on("error", (error) => inflate.destroy(error));
+  inflate.on("error", (error) => (fault = error));
+  stream.pipe(inflate);
+  try {
+    for await (const chunk of inflate as AsyncIterable<Buffer>) yield chunk;
+  } catch (error) {
+    const cause = fault ?? error;
+    if (cause instanceof HeapdumpError) throw cause;
+    if ((cause as NodeJS.ErrnoException).code?.startsWith("Z") === true) throw damaged(cause);
+    if ((cause as NodeJS.ErrnoException).code?.startsWith("ERR_Z") === true) throw damaged(cause);
+    throw cause;
+  } finally {
+    stream.destroy();
+  }
+}
+
+/** On Node before 22.15, which has no zstd of its own. */
+async function* unzstd(
+  raw: AsyncGenerator<Buffer>,
+  damaged: (error: unknown) => HeapdumpError,
+): AsyncGenerator<Buffer> {
+  let ready: Buffer[] = [];
+  const decompress = new Decompress((chunk) => {
+    if (chunk.length > 0) ready.push(Buffer.from(chunk.buffer, chunk.byteOffset, chunk.length));
+  });
+  let fault: unknown;
+  const push = (chunk: Uint8Array, last: boolean): void => {
+    try {
+      decompress.push(chunk, last);
+    } catch (error) {
+      fault = error;
+    }
+  };
+  for await (const chunk of raw) {
+    push(chunk, false);
+    // The library reuses its window: what it gave must be copied before the next push.
+    for (const part of ready) yield Buffer.from(part);
+    ready = [];
+    if (fault !== undefined) throw damaged(fault);
+  }
+  push(new Uint8Array(0), true);
+  for (const part of ready) yield Buffer.from(part);
+  if (fault !== undefined) throw damaged(fault);
+}
+
+type Checksum = { with(chunk: Buffer): Checksum; text(): string };
+
+/** crc32 where Node has it (20.15 and 22.2 on): several gigabytes a second; else SHA-1. */
+function newChecksum(): Checksum {
+  const crc32 = (zlib as { crc32?: (data: Buffer, value?: number) => number }).crc32;
+  if (crc32 === undefined) {
+    const hash = createHash("sha1");
+    const checksum: Checksum = {
+      with: (chunk) => {
+        hash.update(chunk);
+        return checksum;
+      },
+      text: () => hash.copy().digest("hex"),
+    };
+    return checksum;
+  }
+  const from = (value: number): Checksum => ({
+    with: (chunk) => from(crc32(chunk, value)),
+    text: () => value.toString(16).padStart(8, "0"),
+  });
+  return from(0);
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return "there is no such file";
+  if (code === "EACCES" || code === "EPERM") return "it may not be read by this user";
+  if (code === "ENOSPC") return "the disk is full";
+  return message;
+}

@@ -1,0 +1,151 @@
+import type { LineBlock } from "../../schemas/line-block.js";
+
+export type SplitOptions = {
+  /** Blocks are about this large, more where a line is. Unit: bytes. */
+  readonly blockBytes?: number;
+  /** A longer line is skipped and told of. Unit: bytes. */
+  readonly lineBytesMax?: number;
+};
+
+/** As long as a document may ever be made of, and below the longest Buffer. */
+const lineBytesMaxDefault = 0x2000_0000 - 1;
+/** Large enough that a block's overhead is nothing, small enough to stay in the processor's cache. */
+const blockBytesDefault = 2 << 20;
+const headBytes = 1024;
+
+/**
+ * Cuts a dump into blocks of whole lines. A byte order mark at the start is skipped.
+ *
+ * Holds one block, or one line where that is longer.
+ */
+export async function* lineBlocks(
+  chunks: AsyncIterable<Buffer>,
+  options: SplitOptions = {},
+): AsyncGenerator<LineBlock> {
+  const blockBytes = options.blockBytes ?? blockBytesDefault;
+  const lineBytesMax = options.lineBytesMax ?? lineBytesMaxDefault;
+  let parts: Buffer[] = [];
+  let held = 0;
+  let lineNumber = 1;
+  let byteOffset = 0;
+  let first = true;
+  /** Bytes of a line above the limit that were let go. */
+  let skipped = 0;
+  let skippedHead = Buffer.alloc(0);
+
+  function blockOf(bytes: Buffer): LineBlock {
+    const block = { bytes, lineNumberFirst: lineNumber, byteOffsetFirst: byteOffset };
+    lineNumber += countLines(bytes);
+    byteOffset += bytes.length;
+    return block;
+  }
+
+  function endOfTooLong(): LineBlock {
+    const block: LineBlock = {
+      bytes: Buffer.alloc(0),
+      lineNumberFirst: lineNumber,
+      byteOffsetFirst: byteOffset,
+      tooLong: { lineNumber, byteOffset, lineBytes: skipped, head: skippedHead },
+    };
+    byteOffset += skipped;
+    lineNumber++;
+    skipped = 0;
+    return block;
+  }
+
+  for await (const chunk of withoutMark(chunks)) {
+    if (first) byteOffset = chunk.markBytes;
+    first = false;
+    let rest = chunk.bytes;
+    if (skipped > 0) {
+      const feed = rest.indexOf(0x0a);
+      if (feed < 0) {
+        skipped += rest.length;
+        continue;
+      }
+      skipped += feed + 1;
+      yield endOfTooLong();
+      rest = rest.subarray(feed + 1);
+    }
+    parts.push(rest);
+    held += rest.length;
+    if (held < blockBytes) continue;
+    const last = rest.lastIndexOf(0x0a);
+    if (last < 0) {
+      if (held <= lineBytesMax) continue;
+      const bytes = Buffer.concat(parts);
+      const start = bytes.lastIndexOf(0x0a) + 1;
+      if (start > 0) yield blockOf(bytes.subarray(0, start));
+      skippedHead = Buffer.from(bytes.subarray(start, start + headBytes));
+      skipped = bytes.length - start;
+      parts = [];
+      held = 0;
+      continue;
+    }
+    const tail = rest.subarray(last + 1);
+    parts[parts.length - 1] = rest.subarray(0, last + 1);
+    const [only] = parts;
+    const bytes = parts.length === 1 && only !== undefined ? only : Buffer.concat(parts);
+    yield* withoutTooLong(bytes, lineBytesMax, blockOf, (line) => {
+      skippedHead = Buffer.from(line.subarray(0, headBytes));
+      skipped = line.length;
+      return endOfTooLong();
+    });
+    parts = tail.length > 0 ? [tail] : [];
+    held = tail.length;
+  }
+  if (skipped > 0) yield endOfTooLong();
+  if (held > 0) yield blockOf(Buffer.concat(parts));
+}
+
+/** A line that arrived whole, but above the limit. */
+function* withoutTooLong(
+  bytes: Buffer,
+  lineBytesMax: number,
+  blockOf: (bytes: Buffer) => LineBlock,
+  tooLong: (line: Buffer) => LineBlock,
+): Generator<LineBlock> {
+  if (bytes.length <= lineBytesMax) {
+    yield blockOf(bytes);
+    return;
+  }
+  let from = 0;
+  for (let at = 0; at < bytes.length;) {
+    const end = bytes.indexOf(0x0a, at) + 1;
+    if (end - at > lineBytesMax) {
+      if (at > from) yield blockOf(bytes.subarray(from, at));
+      yield tooLong(bytes.subarray(at, end));
+      from = end;
+    }
+    at = end;
+  }
+  if (from < bytes.length) yield blockOf(bytes.subarray(from));
+}
+
+function countLines(bytes: Buffer): number {
+  let count = 0;
+  for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) count++;
+  return count;
+}
+
+/** The chunks without a UTF-8 byte order mark in front, however they are cut. */
+async function* withoutMark(
+  chunks: AsyncIterable<Buffer>,
+): AsyncGenerator<{ bytes: Buffer; markBytes: number }> {
+  const mark = Buffer.from([0xef, 0xbb, 0xbf]);
+  let start: Buffer | undefined = Buffer.alloc(0);
+  for await (const chunk of chunks) {
+    if (start === undefined) {
+      yield { bytes: chunk, markBytes: 0 };
+      continue;
+    }
+    start = start.length === 0 ? chunk : Buffer.concat([start, chunk]);
+    if (start.length < mark.length && mark.subarray(0, start.length).equals(start)) continue;
+    const marked = start.subarray(0, mark.length).equals(mark);
+    yield marked
+      ? { bytes: start.subarray(mark.length), markBytes: mark.length }
+      : { bytes: start, markBytes: 0 };
+    start = undefined;
+  }
+  if (start !== undefined && start.length > 0) yield { bytes: start, markBytes: 0 };
+}
