@@ -50,9 +50,17 @@ export const dumpEntry = z.object({
   completed_at: z.date().optional(),
   phases_ms: z.record(z.string(), z.number()).optional(),
   lock: z
-    .object({ host: z.string(), pid: z.number().int(), since: z.date(), token: z.string() })
+    .object({
+      host: z.string(),
+      pid: z.number().int(),
+      since: z.date(),
+      seen: z.date(),
+      token: z.string(),
+    })
     .optional(),
   /** Everything before this record is acknowledged with j: true. */
+  /** Set when all is loaded and what is left is to take the old dump's place. */
+  swapping: z.boolean().optional(),
   checkpoint: z.object({ records: z.number().int(), documents: z.number().int() }).optional(),
 });
 
@@ -63,6 +71,8 @@ export type DumpCounters = DumpEntry["counters"];
 export const registryCollection = "dumps";
 export const summariesCollection = "summaries";
 export const diffsCollection = "diffs";
+/** While it loads, a dump stands beside an older one of its name, under this name. */
+export const loadingNameOf = (dumpName: string): string => `${dumpName}.loading`;
 export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.rejects`;
 
 /** A document of `summaries`. `_id` is `<dump>/<by>/<name>`. Kept when the objects are pruned. */

@@ -1,0 +1,543 @@
+import { createWriteStream, type WriteStream } from "node:fs";
+import { once } from "node:events";
+import { hostname } from "node:os";
+import type { Db, WriteConcernSettings } from "mongodb";
+import { beginScan, documentBlocks, scanBlocks, type Scan } from "./decode/decode.js";
+import { arrayElementBlocks } from "./decode/array-elements.js";
+import { detectFormat, type DumpFormatName } from "./decode/detect-format.js";
+import { lineFormatOf } from "./decode/formats.js";
+import { openSource, type DumpSource } from "./decode/open-source.js";
+import { redactorOf, type Redaction } from "./decode/redact.js";
+import { lineBlocks } from "./decode/split-lines.js";
+import { HeapdumpError } from "./errors.js";
+import { createGraphBuilder } from "./graph/build-graph.js";
+import { measureHeap } from "./graph/graph.js";
+import { summarise } from "./graph/summaries.js";
+import { computedFields } from "./load/document.js";
+import {
+  beginLoad,
+  checkDumpName,
+  finishLoad,
+  indexLoaded,
+  insertDocuments,
+  keepRejects,
+  type LoadTarget,
+} from "./load/load.js";
+import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
+import type { ComputedFields, DocumentBlock, HeapIds } from "../schemas/document-block.js";
+import { loadingNameOf, type DumpCounters, type DumpEntry } from "../schemas/dump-entry.js";
+import type { HeapGraph, HeapLabels, HeapMeasures, SummaryRow } from "../schemas/heap-graph.js";
+import type { LineBlock } from "../schemas/line-block.js";
+import type { OnProgress } from "../schemas/progress.js";
+import type { Reject } from "../schemas/reject.js";
+import { toolVersion } from "./tool-version.js";
+
+/** How many rejects are too many: a number, or a share of the lines. */
+export type RejectLimit = { readonly count: number } | { readonly percent: number };
+
+export type ImportOptions = {
+  /** A path, or "-" for standard input. */
+  readonly file: string;
+  readonly db: Db;
+  /** The dump's name. Default: the file's name without its extensions. */
+  readonly name?: string | undefined;
+  /** Default: told from the content. */
+  readonly format?: DumpFormatName | undefined;
+  /** Replace a dump of this name; the old one is there until the new one is whole. */
+  readonly drop?: boolean | undefined;
+  /** Batches in flight. Default: 3. */
+  readonly inFlight?: number | undefined;
+  readonly writeConcern?: WriteConcernSettings | undefined;
+  readonly maxRejects?: RejectLimit | undefined;
+  /** A file that also gets the rejects, one JSON object a line; it is made private to the user. */
+  readonly rejectsFile?: string | undefined;
+  /** How long a lost server is waited for. Default: 60,000. Unit: milliseconds. */
+  readonly retryForMs?: number | undefined;
+  /** Replaces what strings say by their length and a keyed hash. */
+  readonly redact?: Redaction | undefined;
+  /** For scheduled diffs. Default: the dump's name without what looks like a pid or time, at this host. */
+  readonly series?: string | undefined;
+  /** Longest text kept of strings in V8 snapshots. Default: 1024. Unit: bytes. */
+  readonly maxString?: number | undefined;
+  readonly spoolFolder?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+  readonly onProgress?: OnProgress | undefined;
+  /** The first rejects, to be shown. */
+  readonly onReject?: ((reject: Reject) => void) | undefined;
+};
+
+export type ImportSummary = {
+  readonly dump: string;
+  readonly entry: DumpEntry;
+  /** The same dump was there already, whole: nothing was done. */
+  readonly alreadyLoaded: boolean;
+  /** It went on where an interrupted import had stopped. */
+  readonly resumed: boolean;
+  /** Sentences for a person. */
+  readonly warnings: readonly string[];
+  readonly summaries: readonly SummaryRow[];
+};
+
+const inFlightDefault = 3;
+const retryForMsDefault = 60_000;
+
+/**
+ * Takes a heap dump into MongoDB: validates it, measures the heap, loads one document an object, builds the indexes.
+ *
+ * The same call after an interruption goes on where the first one stopped. The dump becomes visible, in `dumps` and
+ * under its name, only when it is whole.
+ *
+ * @throws {HeapdumpError} every code of `decode/` and `load/`
+ */
+export async function importDump(options: ImportOptions): Promise<ImportSummary> {
+  const source = await openSource(options.file, {
+    spoolFolder: options.spoolFolder,
+    signal: options.signal,
+  });
+  try {
+    return await importSource(source, options);
+  } finally {
+    await source.close();
+  }
+}
+
+async function importSource(source: DumpSource, options: ImportOptions): Promise<ImportSummary> {
+  const dumpName = options.name ?? source.name;
+  checkDumpName(dumpName);
+  const { db } = options;
+  const detected = detectFormat(source.firstBytes, source.path, options.format);
+  const startedAt = new Date();
+  const fresh = freshEntry(source, dumpName, detected.format, options, startedAt);
+  const complete = await registryOf(db).findOne({ _id: dumpName });
+  if (complete !== null && options.drop !== true) {
+    if (complete.fingerprint === (await fingerprintOf(source, options.signal))) {
+      return alreadyLoaded(complete);
+    }
+    throw new HeapdumpError("load/exists", `a dump named ${dumpName} is loaded, of another file`);
+  }
+  if (complete === null && options.drop !== true) await refuseForeign(db, dumpName);
+  const lock = await lockDump(db, dumpName, fresh);
+  try {
+    const resumable = await resumableLoad(db, dumpName, source, lock, options);
+    const target: LoadTarget = { db, dumpName, writeConcern: options.writeConcern ?? {} };
+    return await loadLocked(source, target, fresh, resumable, options);
+  } finally {
+    await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
+  }
+}
+
+function alreadyLoaded(entry: DumpEntry): ImportSummary {
+  const warnings = ["this very dump is loaded already; nothing was done"];
+  return { dump: entry._id, entry, alreadyLoaded: true, resumed: false, warnings, summaries: [] };
+}
+
+/** A collection that we did not make is not ours to replace. */
+async function refuseForeign(db: Db, dumpName: string): Promise<void> {
+  if (!(await db.listCollections({ name: dumpName }, { nameOnly: true }).hasNext())) return;
+  const unfinished = await registryOf(db).findOne({ _id: loadingNameOf(dumpName), swapping: true });
+  if (unfinished !== null) return;
+  throw new HeapdumpError(
+    "load/exists",
+    `there is a collection named ${dumpName} which is no dump of ours`,
+  );
+}
+
+/** The unfinished load that this one continues. A changed file is refused. */
+async function resumableLoad(
+  db: Db,
+  dumpName: string,
+  source: DumpSource,
+  lock: LoadLock,
+  options: ImportOptions,
+): Promise<DumpEntry | undefined> {
+  const { unfinished } = lock;
+  if (unfinished === undefined || unfinished.checkpoint === undefined) return undefined;
+  const fingerprint = await fingerprintOf(source, options.signal);
+  const sameOptions =
+    JSON.stringify(unfinished.options) === JSON.stringify(storedOptions(options)) &&
+    unfinished.tool_version === toolVersion;
+  if (unfinished.fingerprint === fingerprint && sameOptions) return unfinished;
+  if (options.drop === true) return undefined;
+  throw new HeapdumpError(
+    "load/changed",
+    unfinished.fingerprint === fingerprint
+      ? `an unfinished import of ${dumpName} was begun with other options or by another version`
+      : `${source.path} has changed since its import as ${dumpName} was interrupted`,
+  );
+}
+
+async function fingerprintOf(source: DumpSource, signal: AbortSignal | undefined): Promise<string> {
+  const known = source.fingerprint();
+  if (known !== undefined) return known;
+  try {
+    for await (const chunk of source.chunks({ signal })) void chunk;
+  } catch (error) {
+    if (!(error instanceof HeapdumpError && error.code === "decode/corrupt")) throw error;
+  }
+  return source.fingerprint() ?? `${source.bytesOnDisk}-damaged`;
+}
+
+/** A dump after the first pass: what every format gives. */
+export type ReadHeap = {
+  readonly graph: HeapGraph;
+  readonly labels: HeapLabels;
+  readonly ids: HeapIds;
+  readonly counters: Pick<DumpCounters, "lines" | "rejected" | "repaired" | "blank">;
+  readonly facts: Partial<DumpEntry>;
+  readonly truncated: boolean;
+  readonly warnings: readonly string[];
+  documents(computed: ComputedFields, nodeFirst: number): AsyncGenerator<DocumentBlock>;
+};
+
+async function loadLocked(
+  source: DumpSource,
+  target: LoadTarget,
+  fresh: DumpEntry,
+  resumable: DumpEntry | undefined,
+  options: ImportOptions,
+): Promise<ImportSummary> {
+  const { db, dumpName } = target;
+  const registry = registryOf(db);
+  const _id = loadingNameOf(dumpName);
+  const phases: Record<string, number> = {};
+  const timed = async <T>(phase: string, work: () => Promise<T> | T): Promise<T> => {
+    const started = performance.now();
+    options.onProgress?.({ phase, kind: "start" });
+    const outcome = await work();
+    phases[phase] = Math.round(performance.now() - started);
+    options.onProgress?.({ phase, kind: "end", elapsedMs: phases[phase] });
+    return outcome;
+  };
+  if (resumable === undefined) await beginLoad(target);
+  const heap = await timed("scan", () => readHeap(source, target, fresh.format, options));
+  if (heap.graph.nodeCount === 0) {
+    await registry.deleteOne({ _id });
+    throw new HeapdumpError(
+      "decode/empty",
+      `${source.path}: no record could be loaded (${heap.counters.rejected} of ${heap.counters.lines} lines were refused)`,
+    );
+  }
+  const fingerprint = await fingerprintOf(source, options.signal);
+  const { measures, summaries } = await timed("measure", () => {
+    const measured = measureHeap(heap.graph);
+    return { measures: measured, summaries: summarise(heap.graph, measured, heap.labels) };
+  });
+  const entry: DumpEntry = {
+    ...fresh,
+    ...heap.facts,
+    fingerprint,
+    truncated: heap.truncated,
+    counters: countersOf(heap, measures),
+  };
+  const nodeFirst = resumable?.checkpoint?.records ?? 0;
+  if (resumable === undefined) {
+    const { lock: _lock, ...fields } = { ...entry, checkpoint: { records: 0, documents: 0 } };
+    const { _id: _name, ...rest } = fields;
+    await registry.updateOne({ _id }, { $set: rest });
+  }
+  let documents = resumable?.checkpoint?.documents ?? 0;
+  let serverRefused = 0;
+  if (resumable?.swapping !== true) {
+    const computed = computedFields(heap.graph, measures, heap.labels, heap.ids);
+    const outcome = await timed("load", () =>
+      insertDocuments(target, {
+        blocks: heap.documents(computed, nodeFirst),
+        documentsBefore: documents,
+        inFlight: options.inFlight ?? inFlightDefault,
+        retryForMs: options.retryForMs ?? retryForMsDefault,
+        signal: options.signal,
+        onAcknowledged: ({ nodeEnd }) =>
+          options.onProgress?.({
+            phase: "load",
+            kind: "step",
+            objectsDone: nodeEnd,
+            objectsTotal: heap.graph.nodeCount,
+          }),
+      }),
+    );
+    documents = outcome.documents;
+    serverRefused = outcome.refused.length;
+    if (serverRefused > 0) await keepRejects(target, serverRejects(outcome.refused, heap));
+    options.signal?.throwIfAborted();
+    await timed("index", () => indexLoaded(target));
+  }
+  options.signal?.throwIfAborted();
+  const counters = {
+    ...entry.counters,
+    objects: entry.counters.objects - serverRefused,
+    rejected: entry.counters.rejected + serverRefused,
+    documents,
+  };
+  const { checkpoint: _checkpoint, lock: _lock, swapping: _swapping, ...whole } = entry;
+  const completed: DumpEntry = {
+    ...whole,
+    _id: dumpName,
+    status: "complete",
+    counters,
+    completed_at: new Date(),
+    phases_ms: phases,
+  };
+  await timed("finish", () => finishLoad(target, completed, summaries));
+  return {
+    dump: dumpName,
+    entry: completed,
+    alreadyLoaded: false,
+    resumed: resumable !== undefined,
+    warnings: heap.warnings,
+    summaries,
+  };
+}
+
+/** Documents that the server would not have, told like lines that we would not have. */
+function serverRejects(
+  refused: readonly { readonly message: string; readonly bytes: Buffer }[],
+  heap: ReadHeap,
+): Reject[] {
+  return refused.map(({ message, bytes }, index) => ({
+    // Behind all lines: which line it was is not known here.
+    lineNumber: heap.counters.lines + 1 + index,
+    byteOffset: 0,
+    code: "server",
+    path: "",
+    message,
+    raw: bytes.subarray(0, 1 << 20),
+  }));
+}
+
+function countersOf(heap: ReadHeap, measures: HeapMeasures): DumpCounters {
+  let unreachable = 0;
+  for (const depth of measures.depth) if (depth === -1) unreachable++;
+  let bytes = 0;
+  for (const size of heap.graph.shallowSize) bytes += size;
+  return {
+    ...heap.counters,
+    objects: heap.graph.nodeCount,
+    documents: 0,
+    references: heap.graph.edgeTo.length,
+    roots: heap.graph.roots.length,
+    unreachable,
+    bytes,
+  };
+}
+
+async function readHeap(
+  source: DumpSource,
+  target: LoadTarget,
+  format: string,
+  options: ImportOptions,
+): Promise<ReadHeap> {
+  const detected = detectFormat(source.firstBytes, source.path, options.format);
+  if (detected.format === "v8-snapshot") {
+    throw new HeapdumpError("decode/unknown-format", `${source.path}: a V8 heap snapshot: not yet`);
+  }
+  const keepers = await rejectKeepers(target, options);
+  const scan = beginScan(lineFormatOf(detected.format));
+  const warnings: string[] = [];
+  const blocksOf = (): AsyncGenerator<LineBlock> =>
+    detected.layout === "array"
+      ? arrayElementBlocks(source.chunks(options))
+      : lineBlocks(source.chunks(options));
+  const builder = createGraphBuilder();
+  let damage: HeapdumpError | undefined;
+  const whole = untilDamage(blocksOf(), (error) => (damage = error));
+  try {
+    for await (const block of scanBlocks(whole, scan, { file: source.path })) {
+      options.signal?.throwIfAborted();
+      const duplicates = builder.add(block.scan).map((position) => block.refuseDuplicate(position));
+      await keepers.keep([...block.rejects, ...duplicates]);
+      refuseTooMany(scan, options, source.path, false);
+      options.onProgress?.({
+        phase: "scan",
+        kind: "step",
+        bytesDone: source.bytesRead(),
+        bytesTotal: source.bytesOnDisk,
+        objectsDone: scan.ledger.objects,
+      });
+    }
+    refuseTooMany(scan, options, source.path, true);
+  } finally {
+    await keepers.close();
+  }
+  const { names, ledger } = scan;
+  const heap = builder.finish({
+    types: names.types.names,
+    sites: names.sites.names,
+    classNames: names.classNames.names,
+  });
+  if (damage !== undefined) warnings.push(damage.message);
+  const truncated = damage !== undefined || isCut(scan, warnings);
+  const redact = options.redact === undefined ? undefined : redactorOf(options.redact);
+  return {
+    ...heap,
+    counters: {
+      lines: ledger.lines,
+      rejected: ledger.rejected,
+      repaired: ledger.repaired,
+      blank: ledger.blank,
+    },
+    facts: factsOf(scan),
+    truncated,
+    warnings,
+    documents: (computed, nodeFirst) =>
+      documentBlocks(
+        untilDamage(blocksOf(), () => undefined),
+        scan,
+        heap,
+        { computed, nodeFirst, ...(redact === undefined ? {} : { redact }) },
+      ),
+  };
+}
+
+/** What stood before the damage is loaded; the damage is told. */
+async function* untilDamage(
+  blocks: AsyncGenerator<LineBlock>,
+  onDamage: (error: HeapdumpError) => void,
+): AsyncGenerator<LineBlock> {
+  try {
+    yield* blocks;
+  } catch (error) {
+    if (!(error instanceof HeapdumpError && error.code === "decode/corrupt")) throw error;
+    onDamage(error);
+  }
+}
+
+/** A dump without its end: the trailer line, or the closing bracket. */
+function isCut(scan: Scan, warnings: string[]): boolean {
+  if (scan.format.name === "heapdump-mongo" && scan.trailer === undefined) {
+    warnings.push("the dump has no closing line: it was cut");
+    return true;
+  }
+  const expected = scan.trailer?.counts?.objects;
+  if (expected !== undefined && scan.ledger.objects + scan.ledger.rejected < expected) {
+    warnings.push(`the dump says that it holds ${expected} objects: some are missing`);
+    return true;
+  }
+  if (scan.opened && !scan.closed) {
+    warnings.push("the dump has no closing bracket: it was cut");
+    return true;
+  }
+  return false;
+}
+
+function factsOf(scan: Scan): Partial<DumpEntry> {
+  const { header } = scan;
+  if (header === undefined) {
+    return { runtime: "ruby" };
+  }
+  const facts: Partial<DumpEntry> = {};
+  if (header.pid !== undefined) facts.pid = header.pid;
+  if (header.host !== undefined) facts.host = header.host;
+  if (header.command !== undefined) facts.command = header.command;
+  if (header.runtime !== undefined) facts.runtime = header.runtime;
+  if (header.runtime_version !== undefined) facts.runtime_version = header.runtime_version;
+  if (header.taken_at !== undefined) facts.taken_at = new Date(header.taken_at);
+  if (header.process_started_at !== undefined) {
+    facts.process_started_at = new Date(header.process_started_at);
+  }
+  return facts;
+}
+
+/** Lines that must have been read before a share of them says anything. */
+const linesBeforeShare = 1_000;
+
+function refuseTooMany(scan: Scan, options: ImportOptions, path: string, atEnd: boolean): void {
+  const { maxRejects } = options;
+  const { rejected, lines } = scan.ledger;
+  if (maxRejects === undefined) return;
+  const tooMany =
+    "count" in maxRejects
+      ? rejected > maxRejects.count
+      : (atEnd || lines >= linesBeforeShare) && rejected * 100 > lines * maxRejects.percent;
+  if (!tooMany) return;
+  throw new HeapdumpError(
+    "decode/too-many-rejects",
+    `${path}: ${rejected} of the first ${lines} lines were refused`,
+  );
+}
+
+type RejectKeepers = { keep(rejects: readonly Reject[]): Promise<void>; close(): Promise<void> };
+
+/** Rejects go to the database, to the caller, and to a file if there is to be one. */
+async function rejectKeepers(target: LoadTarget, options: ImportOptions): Promise<RejectKeepers> {
+  const file =
+    options.rejectsFile === undefined ? undefined : await openRejectsFile(options.rejectsFile);
+  return {
+    keep: async (rejects) => {
+      if (rejects.length === 0) return;
+      for (const reject of rejects) options.onReject?.(reject);
+      await keepRejects(target, rejects);
+      if (file === undefined) return;
+      for (const { raw, ...reject } of rejects) {
+        const line = { ...reject, raw_base64: Buffer.from(raw).toString("base64") };
+        if (!file.write(`${JSON.stringify(line)}\n`)) await once(file, "drain");
+      }
+    },
+    close: async () => {
+      if (file === undefined || file.destroyed) return;
+      file.end();
+      await once(file, "close");
+    },
+  };
+}
+
+async function openRejectsFile(path: string): Promise<WriteStream> {
+  const file = createWriteStream(path, { mode: 0o600 });
+  try {
+    await once(file, "open");
+  } catch (error) {
+    throw new HeapdumpError("decode/spool", `--rejects-file: ${(error as Error).message}`);
+  }
+  file.on("error", () => file.destroy());
+  return file;
+}
+
+function freshEntry(
+  source: DumpSource,
+  dumpName: string,
+  format: string,
+  options: ImportOptions,
+  startedAt: Date,
+): DumpEntry {
+  return {
+    _id: dumpName,
+    collection: dumpName,
+    source: { file: source.path, bytes: source.bytesOnDisk, compression: source.compression },
+    format,
+    fingerprint: "",
+    taken_at: source.modifiedAt,
+    host: hostname(),
+    series: options.series ?? seriesOf(dumpName),
+    status: "loading",
+    truncated: false,
+    counters: {
+      lines: 0,
+      objects: 0,
+      documents: 0,
+      rejected: 0,
+      repaired: 0,
+      blank: 0,
+      references: 0,
+      roots: 0,
+      unreachable: 0,
+      bytes: 0,
+    },
+    options: storedOptions(options),
+    tool_version: toolVersion,
+    started_at: startedAt,
+  };
+}
+
+/** What makes two imports of one file differ. */
+function storedOptions(options: ImportOptions): Record<string, unknown> {
+  return {
+    format: options.format ?? null,
+    redact: options.redact === undefined ? null : options.redact.mode,
+    max_string: options.maxString ?? null,
+  };
+}
+
+/** `shop@host` for a dump named `shop_4711_20261123T0300`: names of one series differ in pid and time only. */
+function seriesOf(dumpName: string): string {
+  const bare = dumpName.replace(/[-_.]?\d[\dTZ:_.-]*$/, "");
+  return `${bare === "" ? dumpName : bare}@${hostname()}`;
+}

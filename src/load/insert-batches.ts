@@ -1,0 +1,258 @@
+import { setTimeout as sleep } from "node:timers/promises";
+import { BSON, MongoError, MongoServerError, type Db, type WriteConcernSettings } from "mongodb";
+import pLimit from "p-limit";
+import { HeapdumpError } from "../errors.js";
+import type { DocumentBlock } from "../../schemas/document-block.js";
+import { documentsIn, rawInsert, type InsertAnswer } from "./raw-insert.js";
+
+export type InsertOptions = {
+  /** Batches in flight. bench/: two or three keep one mongod busy. */
+  readonly inFlight: number;
+  readonly writeConcern: WriteConcernSettings;
+  /** How long a lost server is waited for. Unit: milliseconds. */
+  readonly retryForMs: number;
+  readonly signal?: AbortSignal | undefined;
+  /** Everything up to this block is acknowledged, and everything before it. */
+  readonly onAcknowledged: (progress: Acknowledged) => Promise<void>;
+  /** A document that the server will not have, alone. */
+  readonly onRefused: (document: Buffer, message: string) => Promise<void>;
+};
+
+export type Acknowledged = {
+  readonly nodeEnd: number;
+  readonly documents: number;
+  readonly bytesDone: number;
+};
+
+/**
+ * Inserts blocks with several in flight; the next block is asked for only when one is done.
+ *
+ * When it throws, everything told to `onAcknowledged` is in the database; of the rest, some may be.
+ *
+ * @throws {HeapdumpError} `load/no-server` when the server did not come back in time; `load/conflict`,
+ * `load/disk-full`, `load/authentication`, `load/server-failed`
+ */
+export async function insertBatches(
+  db: Db,
+  collection: string,
+  blocks: AsyncIterable<DocumentBlock>,
+  options: InsertOptions,
+): Promise<void> {
+  const limit = pLimit(options.inFlight);
+  const pending: Pending[] = [];
+  const running = new Set<Promise<void>>();
+  let documents = 0;
+  let failure: unknown;
+  let telling: Promise<void> = Promise.resolve();
+
+  function tellContiguous(): void {
+    let told: Acknowledged | undefined;
+    while (pending[0]?.done === true) {
+      const { block } = pending.shift() as Pending;
+      documents += block.documentCount;
+      told = { nodeEnd: block.nodeEnd, documents, bytesDone: block.bytesDone };
+    }
+    if (told === undefined) return;
+    const acknowledged = told;
+    telling = telling.then(() => options.onAcknowledged(acknowledged));
+    telling.catch((error: unknown) => (failure ??= error));
+  }
+
+  async function send(entry: Pending): Promise<void> {
+    try {
+      if (failure === undefined) await insertBlock(db, collection, entry.block.bson, options);
+      if (failure !== undefined) return;
+      entry.done = true;
+      entry.block = { ...entry.block, bson: Buffer.alloc(0) };
+      tellContiguous();
+    } catch (error) {
+      failure ??= error;
+    }
+  }
+
+  try {
+    for await (const block of blocks) {
+      if (failure !== undefined || options.signal?.aborted === true) break;
+      const entry: Pending = { block, done: false };
+      pending.push(entry);
+      const job: Promise<void> = limit(() => send(entry)).finally(() => running.delete(job));
+      running.add(job);
+      while (running.size >= options.inFlight) await Promise.race(running);
+    }
+  } finally {
+    await Promise.all(running);
+    await telling.catch((error: unknown) => (failure ??= error));
+  }
+  if (failure !== undefined) throw failure;
+  if (options.signal?.aborted === true) throw options.signal.reason;
+}
+
+type Pending = { block: DocumentBlock; done: boolean };
+
+/** Inserts one block, whatever it takes. */
+async function insertBlock(
+  db: Db,
+  collection: string,
+  bson: Buffer,
+  options: InsertOptions,
+): Promise<void> {
+  const started = Date.now();
+  for (let attempt = 0; ; attempt++) {
+    try {
+      const answer = await rawInsert(db, collection, bson, options.writeConcern);
+      await settle(db, collection, bson, answer, options);
+      return;
+    } catch (error) {
+      const judged = judge(error);
+      if (judged === "split") {
+        await insertHalves(db, collection, bson, error, options);
+        return;
+      }
+      if (judged !== "retry") throw judged;
+      if (options.signal?.aborted === true) throw options.signal.reason;
+      if (Date.now() - started > options.retryForMs) {
+        throw new HeapdumpError(
+          "load/no-server",
+          `the server was lost and did not come back in ${Math.round(options.retryForMs / 1000)} s; what was loaded is kept`,
+          { cause: safe(error) },
+        );
+      }
+      // From a tenth of a second up to five, and never all at the same moment.
+      const backOffMs = Math.min(5_000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2);
+      await sleep(backOffMs, undefined, abortOf(options.signal)).catch(() => undefined);
+    }
+  }
+}
+
+/** Looks at what the server said of each document. A duplicate is fine if it is the very same document. */
+async function settle(
+  db: Db,
+  collection: string,
+  bson: Buffer,
+  answer: InsertAnswer,
+  options: InsertOptions,
+): Promise<void> {
+  if (answer.writeConcernError !== undefined) {
+    throw new MongoServerError({
+      message: answer.writeConcernError.errmsg,
+      code: answer.writeConcernError.code,
+    });
+  }
+  const errors = answer.writeErrors ?? [];
+  if (errors.length === 0) return;
+  const documents = documentsIn(bson);
+  const duplicates: Buffer[] = [];
+  for (const { index, code, errmsg } of errors) {
+    const document = documents[index] as Buffer;
+    if (code === duplicateKey) duplicates.push(document);
+    else if (isTransient(code)) throw new MongoServerError({ message: errmsg, code });
+    else await options.onRefused(document, errmsg);
+  }
+  await compareStored(db, collection, duplicates);
+}
+
+const duplicateKey = 11000;
+
+/**
+ * After a lost reply or a crash, documents of the last batches may be there already: they must be equal byte by byte.
+ *
+ * @throws {HeapdumpError} `load/conflict` when one is not
+ */
+async function compareStored(
+  db: Db,
+  collection: string,
+  documents: readonly Buffer[],
+): Promise<void> {
+  for (let from = 0; from < documents.length; from += 1000) {
+    const slice = documents.slice(from, from + 1000);
+    const byId = new Map(slice.map((bytes) => [idKeyOf(bytes), bytes]));
+    const ids = slice.map((bytes) => idOf(bytes));
+    const stored = db
+      .collection(collection, { raw: true })
+      .find({ _id: { $in: ids as never[] } }, { raw: true, batchSize: 1000 });
+    let equal = 0;
+    for await (const found of stored) {
+      const bytes = Buffer.from(found as unknown as Uint8Array);
+      if (byId.get(idKeyOf(bytes))?.equals(bytes) === true) equal++;
+    }
+    if (equal === byId.size) continue;
+    throw new HeapdumpError(
+      "load/conflict",
+      `${byId.size - equal} documents of ${collection} differ from those of the dump`,
+    );
+  }
+}
+
+function idOf(document: Buffer): unknown {
+  return BSON.deserialize(document, { useBigInt64: true })["_id"];
+}
+
+function idKeyOf(document: Buffer): string {
+  const id = idOf(document);
+  return `${typeof id}:${String(id)}`;
+}
+
+/** A command that failed as a whole says nothing of the culprit: halves, until it is alone. */
+async function insertHalves(
+  db: Db,
+  collection: string,
+  bson: Buffer,
+  error: unknown,
+  options: InsertOptions,
+): Promise<void> {
+  const documents = documentsIn(bson);
+  if (documents.length <= 1) {
+    await options.onRefused(bson, error instanceof Error ? error.message : String(error));
+    return;
+  }
+  const middle = documents.length >>> 1;
+  const at = documents.slice(0, middle).reduce((sum, document) => sum + document.length, 0);
+  await insertBlock(db, collection, bson.subarray(0, at), options);
+  await insertBlock(db, collection, bson.subarray(at), options);
+}
+
+/** The one place where server errors are sorted: try again, look for the culprit, or stop with this. */
+function judge(error: unknown): "retry" | "split" | HeapdumpError {
+  if (error instanceof HeapdumpError) return error;
+  if (!(error instanceof MongoError)) throw error;
+  const code = typeof error.code === "number" ? error.code : 0;
+  if (code === 14031 || /no space left|disk full|out of disk/i.test(error.message)) {
+    return new HeapdumpError(
+      "load/disk-full",
+      "the server's disk is full; what was loaded is kept",
+      {
+        cause: safe(error),
+      },
+    );
+  }
+  if ([10334, 15, 22, 16, 17280, 17419].includes(code)) return "split";
+  if (code === 13 || code === 18) {
+    return new HeapdumpError("load/authentication", "the server refuses this user");
+  }
+  if (!(error instanceof MongoServerError) || isTransient(code)) return "retry";
+  if (error.hasErrorLabel("RetryableWriteError")) return "retry";
+  return new HeapdumpError("load/server-failed", `the server says: ${error.message}`, {
+    cause: safe(error),
+  });
+}
+
+/**
+ * Not primary, stepping down, shutting down, interrupted, a write concern that timed out.
+ *
+ * @see https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
+ */
+function isTransient(code: number): boolean {
+  return [6, 7, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436].includes(
+    code,
+  );
+}
+
+/** The driver's errors can hold the connection string: only kind and code are passed on. */
+function safe(error: unknown): Error {
+  const code = error instanceof MongoError ? String(error.code ?? "") : "";
+  return new Error(`${error instanceof Error ? error.name : "error"} ${code}`.trim());
+}
+
+function abortOf(signal: AbortSignal | undefined): { signal: AbortSignal } | undefined {
+  return signal === undefined ? undefined : { signal };
+}

@@ -1,0 +1,198 @@
+import type { Db, WriteConcernSettings } from "mongodb";
+import { HeapdumpError } from "../errors.js";
+import type { DocumentBlock } from "../../schemas/document-block.js";
+import {
+  loadingNameOf,
+  rejectsCollectionOf,
+  summariesCollection,
+  type DumpEntry,
+  type SummaryDocument,
+} from "../../schemas/dump-entry.js";
+import type { SummaryRow } from "../../schemas/heap-graph.js";
+import type { Reject } from "../../schemas/reject.js";
+import { createIndexes } from "./indexes.js";
+import { insertBatches, type Acknowledged } from "./insert-batches.js";
+import { documentsIn } from "./raw-insert.js";
+import { registryOf } from "./registry.js";
+import { storeRejects, type RejectDocument } from "./rejects.js";
+import { createViews } from "./views.js";
+
+/** A checkpoint is written at most this often. Unit: milliseconds. */
+const checkpointEveryMs = 1_000;
+/** Names end in these where they are ours. */
+const reservedSuffixes = /\.(loading|rejects|types|classes|sites|generations)$/;
+const nameBytesMax = 200;
+
+/**
+ * Refuses a dump name that MongoDB cannot take or that is one of our own collections.
+ *
+ * @throws {HeapdumpError} `usage/bad-option`
+ */
+export function checkDumpName(name: string): void {
+  const ours = ["dumps", "summaries", "diffs", "locks"];
+  const reason =
+    name === ""
+      ? "is empty"
+      : Buffer.byteLength(name) > nameBytesMax
+        ? `is longer than ${nameBytesMax} bytes`
+        : name.includes("$") || name.includes("\0")
+          ? "holds a $ or NUL"
+          : name.startsWith("system.") || ours.includes(name) || reservedSuffixes.test(name)
+            ? "is a name that the database or heapdump-mongo uses itself"
+            : undefined;
+  if (reason === undefined) return;
+  throw new HeapdumpError("usage/bad-option", `the dump's name "${name.slice(0, 60)}" ${reason}`);
+}
+
+/** Where a dump goes while it loads. */
+export type LoadTarget = {
+  readonly db: Db;
+  readonly dumpName: string;
+  readonly writeConcern: WriteConcernSettings;
+};
+
+/** Makes the collections of a new load, without what an earlier one left. */
+export async function beginLoad({ db, dumpName }: LoadTarget): Promise<void> {
+  const loading = loadingNameOf(dumpName);
+  await db.dropCollection(loading);
+  await db.dropCollection(rejectsCollectionOf(loading));
+  await db.createCollection(loading, { clusteredIndex: { key: { _id: 1 }, unique: true } });
+}
+
+/** Stores rejects of the dump that loads. */
+export async function keepRejects(
+  { db, dumpName }: LoadTarget,
+  rejects: readonly Reject[],
+): Promise<void> {
+  const name = rejectsCollectionOf(loadingNameOf(dumpName));
+  await storeRejects(db.collection<RejectDocument>(name), rejects);
+}
+
+export type InsertPlan = {
+  readonly blocks: AsyncIterable<DocumentBlock>;
+  /** What an earlier, interrupted load had acknowledged. */
+  readonly documentsBefore: number;
+  readonly inFlight: number;
+  readonly retryForMs: number;
+  readonly signal?: AbortSignal | undefined;
+  readonly onAcknowledged: (progress: Acknowledged) => void;
+};
+
+export type InsertOutcome = {
+  readonly documents: number;
+  /** Documents that the server would not have. */
+  readonly refused: readonly {
+    readonly id: unknown;
+    readonly message: string;
+    readonly bytes: Buffer;
+  }[];
+};
+
+/** Inserts the documents, with checkpoints that cover only what was acknowledged. */
+export async function insertDocuments(
+  target: LoadTarget,
+  plan: InsertPlan,
+): Promise<InsertOutcome> {
+  const { db, dumpName } = target;
+  const registry = registryOf(db);
+  const _id = loadingNameOf(dumpName);
+  let documents = plan.documentsBefore;
+  let last: Acknowledged | undefined;
+  let writtenAt = Date.now();
+  const refused: { id: unknown; message: string; bytes: Buffer }[] = [];
+  const checkpoint = async (progress: Acknowledged): Promise<void> => {
+    writtenAt = Date.now();
+    await registry.updateOne(
+      { _id },
+      {
+        $set: {
+          checkpoint: {
+            records: progress.nodeEnd,
+            documents: plan.documentsBefore + progress.documents,
+          },
+        },
+      },
+      { writeConcern: { ...target.writeConcern, journal: true } },
+    );
+  };
+  try {
+    await insertBatches(db, _id, plan.blocks, {
+      inFlight: plan.inFlight,
+      writeConcern: { ...target.writeConcern, j: true },
+      retryForMs: plan.retryForMs,
+      signal: plan.signal,
+      onAcknowledged: async (progress) => {
+        last = progress;
+        documents = plan.documentsBefore + progress.documents;
+        plan.onAcknowledged(progress);
+        if (Date.now() - writtenAt >= checkpointEveryMs) await checkpoint(progress);
+      },
+      onRefused: (bytes, message) => {
+        const [document] = documentsIn(bytes);
+        refused.push({ id: undefined, message, bytes: document ?? bytes });
+        return Promise.resolve();
+      },
+    });
+  } finally {
+    // What was acknowledged need not be sent again; without a server there is nobody to tell.
+    if (last !== undefined) await checkpoint(last).catch(() => undefined);
+  }
+  return { documents: documents - refused.length, refused };
+}
+
+/** Builds the indexes of the dump that loads. */
+export async function indexLoaded({ db, dumpName }: LoadTarget): Promise<void> {
+  await createIndexes(db.collection(loadingNameOf(dumpName)));
+}
+
+/**
+ * Lets the loaded dump take its place: summaries, views, the swap with an older dump of the name, the registry.
+ *
+ * Every step may be done twice: a crash in between is finished by the next import.
+ */
+export async function finishLoad(
+  { db, dumpName }: LoadTarget,
+  entry: DumpEntry,
+  summaries: readonly SummaryRow[],
+): Promise<void> {
+  const registry = registryOf(db);
+  const loading = loadingNameOf(dumpName);
+  await registry.updateOne({ _id: loading }, { $set: { swapping: true } });
+  await storeSummaries(db, entry, summaries);
+  await createViews(db, dumpName);
+  await replaceCollection(db, rejectsCollectionOf(loading), rejectsCollectionOf(dumpName));
+  await replaceCollection(db, loading, dumpName);
+  await registry.replaceOne({ _id: dumpName }, entry, { upsert: true });
+  await registry.deleteOne({ _id: loading });
+}
+
+async function replaceCollection(db: Db, from: string, to: string): Promise<void> {
+  const exists = await db.listCollections({ name: from }, { nameOnly: true }).hasNext();
+  if (exists) await db.renameCollection(from, to, { dropTarget: true });
+  else if (to.endsWith(".rejects")) await db.dropCollection(to);
+}
+
+async function storeSummaries(
+  db: Db,
+  entry: DumpEntry,
+  summaries: readonly SummaryRow[],
+): Promise<void> {
+  const collection = db.collection<SummaryDocument>(summariesCollection);
+  await collection.createIndex({ dump: 1, by: 1 });
+  await collection.createIndex({ series: 1, by: 1, name: 1, taken_at: 1 });
+  await collection.deleteMany({ dump: entry._id });
+  const documents = summaries.map((row) => ({
+    _id: `${entry._id}/${row.by}/${row.name}`,
+    dump: entry._id,
+    series: entry.series,
+    taken_at: entry.taken_at,
+    by: row.by,
+    name: row.name,
+    count: row.count,
+    unreachable: row.unreachable,
+    bytes: row.bytes,
+    retained_bytes: row.retainedBytes,
+    retained_count: row.retainedCount,
+  }));
+  if (documents.length > 0) await collection.insertMany(documents, { ordered: false });
+}

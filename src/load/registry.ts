@@ -1,0 +1,86 @@
+import { randomUUID } from "node:crypto";
+import { hostname } from "node:os";
+import type { Collection, Db } from "mongodb";
+import { HeapdumpError } from "../errors.js";
+import { loadingNameOf, registryCollection, type DumpEntry } from "../../schemas/dump-entry.js";
+
+/** The holder of a lock shows that it lives this often; one not seen for the longer time is dead. */
+const heartbeatMs = 5_000;
+const deadAfterMs = 60_000;
+
+export function registryOf(db: Db): Collection<DumpEntry> {
+  return db.collection<DumpEntry>(registryCollection);
+}
+
+/** The right to load a dump of a name: one importer at a time. */
+export type LoadLock = {
+  /** The unfinished dump as it was found, if there was one. */
+  readonly unfinished: DumpEntry | undefined;
+  readonly token: string;
+  release(): Promise<void>;
+};
+
+/**
+ * Takes the lock of a dump's name. A dead holder's lock is taken over.
+ *
+ * @param fresh - the entry to begin with where there is none
+ * @throws {HeapdumpError} `load/locked` naming host, pid and time
+ */
+export async function lockDump(db: Db, dumpName: string, fresh: DumpEntry): Promise<LoadLock> {
+  const registry = registryOf(db);
+  const _id = loadingNameOf(dumpName);
+  const now = new Date();
+  const lock = { host: hostname(), pid: process.pid, since: now, seen: now, token: randomUUID() };
+  let unfinished: DumpEntry | undefined;
+  for (;;) {
+    const found = await registry.findOne({ _id });
+    if (found === null) {
+      const entry = { ...fresh, _id, lock };
+      const outcome = await registry.updateOne({ _id }, { $setOnInsert: entry }, { upsert: true });
+      if (outcome.upsertedCount === 1) break;
+      continue;
+    }
+    if (found.lock !== undefined && isAlive(found.lock)) {
+      const { host, pid, since } = found.lock;
+      throw new HeapdumpError(
+        "load/locked",
+        `${dumpName} is being loaded by process ${pid} on ${host} since ${since.toISOString()}`,
+      );
+    }
+    const token = found.lock?.token;
+    const taken = await registry.updateOne(
+      token === undefined ? { _id, lock: { $exists: false } } : { _id, "lock.token": token },
+      { $set: { lock } },
+    );
+    if (taken.modifiedCount === 1) {
+      unfinished = found;
+      break;
+    }
+  }
+  const beat = setInterval(() => {
+    registry
+      .updateOne({ _id, "lock.token": lock.token }, { $set: { "lock.seen": new Date() } })
+      .catch(() => undefined); // The load itself will tell of a lost server.
+  }, heartbeatMs);
+  beat.unref();
+  return {
+    unfinished,
+    token: lock.token,
+    release: async () => {
+      clearInterval(beat);
+      await registry.updateOne({ _id, "lock.token": lock.token }, { $unset: { lock: 1 } });
+    },
+  };
+}
+
+function isAlive(lock: NonNullable<DumpEntry["lock"]>): boolean {
+  if (Date.now() - lock.seen.getTime() > deadAfterMs) return false;
+  if (lock.host !== hostname()) return true;
+  if (lock.pid === process.pid) return true;
+  try {
+    process.kill(lock.pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === "EPERM";
+  }
+}
