@@ -30,7 +30,7 @@ export type DumpOptions = {
   readonly format?: "ndjson" | "heapsnapshot";
   /** Replaces the contents of strings by length and a keyed hash. For ndjson only. */
   readonly redact?: boolean;
-  /** From now on V8 notes where objects are made: slower (bench/producer-pause.ts), for as long as the process runs. */
+  /** From now on V8 notes where objects are made: making one takes 4.5 times as long (bench/producer-pause.ts). */
   readonly trackAllocations?: boolean;
 };
 
@@ -103,8 +103,8 @@ async function dumpAlone(options: DumpOptions): Promise<Dumped> {
 /**
  * Counts this thread's objects by kind, and those of the named classes, as the gem's `count_objects`.
  *
- * Costs a full collection and one walk of the heap, in which the thread stands still: about 40 ms for a small
- * application, 0.9 s and 150 bytes for each of a million objects (bench/count-objects.ts). For a health endpoint give
+ * Costs a full collection and one walk of the heap, in which the thread stands still: 50 ms for a small
+ * application, 0.6 s and 100 MB for a million objects (bench/count-objects.ts). For a health endpoint give
  * `maxAgeMs`: a younger answer to the same question is given again.
  *
  * @param names - classes, names of classes, namespaces (`"MyApp."`), or objects whose members are classes
