@@ -13,7 +13,7 @@ import {
 } from "node:fs/promises";
 import { arch, tmpdir, userInfo } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
-import { kill } from "node:process";
+import { env as environment, kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { HeapdumpError } from "../errors.js";
@@ -278,7 +278,7 @@ async function runDebugger(ruby: RubyProcess, code: string): Promise<DebuggerOut
     ["-p", String(ruby.pid), "-x", debuggerScriptPath],
   ].flat();
   const env = {
-    PATH: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    PATH: environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",
     LC_ALL: "C",
     HEAPDUMP_REGISTER_ADDRESS: hex(ruby.registerAddress),
     HEAPDUMP_EVAL_ADDRESS: hex(ruby.evalAddress),
