@@ -42,7 +42,7 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
       --version, -h, --help
 
 Interrupted? Run the same command again: it goes on where it stopped.
-Exit codes: 0 loaded, 1 failed, 2 wrong usage, 3 loaded but records were refused, 4 no usable input, 5 no server,
+Exit codes: 0 loaded, 1 failed, 2 wrong usage, 3 loaded but records were refused or the dump is cut, 4 no usable input, 5 no server,
 6 authentication, 7 interrupted, 70 our fault.
 `;
 
@@ -236,7 +236,8 @@ async function importOne(file: string, one: One): Promise<number> {
     });
     view?.stop();
     printSummary(summary, file, shown, one);
-    return summary.entry.counters.rejected > 0 ? exitCodes.attention : exitCodes.ok;
+    const { counters, truncated } = summary.entry;
+    return counters.rejected > 0 || truncated ? exitCodes.attention : exitCodes.ok;
   } catch (error) {
     view?.stop();
     printRejects(shown, file);

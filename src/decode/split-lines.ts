@@ -53,7 +53,9 @@ export async function* lineBlocks(
     return block;
   }
 
-  for await (const chunk of withoutMark(chunks)) {
+  /** Damage further on does not cost what came before it: it is told behind that. */
+  let damage: { readonly error: unknown } | undefined;
+  for await (const chunk of withoutMark(untilDamage(chunks, (error) => (damage = { error })))) {
     if (first) byteOffset = chunk.markBytes;
     first = false;
     let rest = chunk.bytes;
@@ -96,6 +98,18 @@ export async function* lineBlocks(
   }
   if (skipped > 0) yield endOfTooLong();
   if (held > 0) yield blockOf(Buffer.concat(parts));
+  if (damage !== undefined) throw damage.error;
+}
+
+async function* untilDamage(
+  chunks: AsyncIterable<Buffer>,
+  onDamage: (error: unknown) => void,
+): AsyncGenerator<Buffer> {
+  try {
+    yield* chunks;
+  } catch (error) {
+    onDamage(error);
+  }
 }
 
 /** A line that arrived whole, but above the limit. */
