@@ -22,11 +22,13 @@ describe("the source tree", () => {
     const folders = readdirSync(join(root, "src"), { withFileTypes: true }).filter((one) =>
       one.isDirectory(),
     );
-    assert.deepEqual(
-      folders.map((one) => one.name).sort(),
-      stages,
-      "a new folder is a new stage: it needs a place in the flow",
-    );
+    for (const { name } of folders) {
+      assert.ok(
+        stages.includes(name),
+        `src/${name}: a new folder is a new stage: it needs a place in the flow`,
+      );
+    }
+    assert.deepEqual([...stages].sort(), stages);
   });
 
   it("names files in kebab-case, after what they hold", () => {
