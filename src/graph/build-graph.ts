@@ -23,206 +23,239 @@ export type GraphBuilder = {
   finish(names: NameLists): BuiltHeap;
 };
 
-/** Candidates are kept in chunks, so that growing never copies. Unit: references. */
-const chunkLength = 1 << 20;
+/** The candidates of one block, as the block had them. */
+type Candidates = {
+  readonly ids: Float64Array;
+  /** Candidates of the block's n-th object: ids[first[n]] … ids[first[n + 1] - 1]. */
+  readonly first: Uint32Array;
+  readonly weak: Uint8Array | undefined;
+  readonly other: ReadonlyMap<number, string | bigint>;
+};
 
 /**
  * Builds the graph from scan blocks.
  *
- * Memory while building: about 60 bytes an object and 8 bytes a candidate, of which 4 a reference remain; chunks are
- * freed as they are resolved.
+ * Memory while building: about 70 bytes an object (38 of them columns, 20 to 28 the index) and 8 bytes a candidate;
+ * afterwards 46 bytes an object and 4 bytes a reference. A block is copied whole; columns are made larger than needed,
+ * as what is never written takes no memory.
  */
 export function createGraphBuilder(): GraphBuilder {
-  const index = createObjectIndex();
-  const columns = createColumns();
-  let chunks: Float64Array[] = [];
-  let weakChunks: Uint8Array[] | undefined;
+  let index = createObjectIndex();
+  let columns = createColumns();
+  let blocks: (Candidates | undefined)[] = [];
   let candidateCount = 0;
-  const otherCandidates = new Map<number, string | bigint>();
+  let anyWeak = false;
   const roots: number[] = [];
   const nameOf = new Map<number, string>();
 
-  function candidate(id: number, weak: number): void {
-    const within = candidateCount & (chunkLength - 1);
-    const chunkIndex = (candidateCount - within) / chunkLength;
-    if (within === 0) {
-      chunks.push(new Float64Array(chunkLength));
-      weakChunks?.push(new Uint8Array(chunkLength));
-    }
-    (chunks[chunkIndex] as Float64Array)[within] = id;
-    if (weak === 1) {
-      weakChunks ??= chunks.map(() => new Uint8Array(chunkLength));
-      (weakChunks[chunkIndex] as Uint8Array)[within] = 1;
-    }
-    candidateCount++;
-  }
-
   function add(block: ScanBlock): number[] {
     const duplicates: number[] = [];
-    const { ids, otherIds, firstReference, references, weak } = block;
+    const nodeFirst = index.count;
+    const { ids, otherIds } = block;
     for (let position = 0; position < block.objectCount; position++) {
       const integer = ids[position] as number;
-      const node = index.add(Number.isNaN(integer) ? (otherIds.get(position) ?? "") : integer);
-      if (node === -1) {
-        duplicates.push(position);
-        continue;
-      }
-      columns.push(block, position, candidateCount);
-      const to = firstReference[position + 1] as number;
-      for (let at = firstReference[position] as number; at < to; at++) {
-        const id = references[at] as number;
-        if (Number.isNaN(id)) {
-          otherCandidates.set(candidateCount, block.otherReferences.get(at) ?? "");
-        }
-        candidate(id, weak === undefined ? 0 : (weak[at] as number));
-      }
-      const name = block.names.get(position);
-      if (name !== undefined) nameOf.set(node, name);
+      const id = integer === integer ? integer : (otherIds.get(position) ?? "");
+      if (index.add(id) === -1) duplicates.push(position);
     }
-    const refused = new Set(duplicates);
-    // Positions are dense but for the refused ones: the node is the position less those before it.
-    for (const position of block.rootPositions) {
-      if (refused.has(position)) continue;
-      const before = duplicates.filter((duplicate) => duplicate < position).length;
-      roots.push(index.count - (block.objectCount - duplicates.length) + position - before);
-    }
+    append(duplicates.length === 0 ? block : withoutObjects(block, duplicates), nodeFirst);
     return duplicates;
+  }
+
+  function append(block: ScanBlock, nodeFirst: number): void {
+    const { objectCount, firstReference, weak } = block;
+    const end = firstReference[objectCount] as number;
+    columns.append(block);
+    blocks.push({
+      ids: block.references.slice(0, end),
+      first: firstReference.slice(0, objectCount + 1),
+      weak: weak?.slice(0, end),
+      other: new Map(block.otherReferences),
+    });
+    candidateCount += end;
+    anyWeak ||= weak !== undefined;
+    for (const position of block.rootPositions) roots.push(nodeFirst + position);
+    for (const [position, name] of block.names) nameOf.set(nodeFirst + position, name);
+  }
+
+  /** Follows the candidates: those that are ids of the dump become edges, in the order of the dump. */
+  function resolveEdges(): Pick<HeapGraph, "firstEdge" | "edgeTo" | "weakEdge"> {
+    const firstEdge = new Uint32Array(index.count + 1);
+    const edgeTo = new Uint32Array(candidateCount);
+    const weakEdge = anyWeak ? new Uint8Array(candidateCount) : undefined;
+    let edgeCount = 0;
+    let node = 0;
+    for (const [which, block] of blocks.entries()) {
+      if (block === undefined) continue;
+      const { ids, first, weak, other } = block;
+      for (let position = 0; position + 1 < first.length; position++) {
+        const end = first[position + 1] as number;
+        for (let at = first[position] as number; at < end; at++) {
+          const integer = ids[at] as number;
+          const id = integer === integer ? integer : (other.get(at) ?? "");
+          const target = index.nodeOf(id);
+          if (target < 0) continue;
+          if (weakEdge !== undefined && weak !== undefined)
+            weakEdge[edgeCount] = weak[at] as number;
+          edgeTo[edgeCount++] = target;
+        }
+        firstEdge[++node] = edgeCount;
+      }
+      blocks[which] = undefined;
+    }
+    return {
+      firstEdge,
+      edgeTo: edgeTo.subarray(0, edgeCount),
+      weakEdge: weakEdge?.subarray(0, edgeCount),
+    };
   }
 
   function finish(names: NameLists): BuiltHeap {
     const nodeCount = index.count;
-    const firstEdge = new Uint32Array(nodeCount + 1);
-    let edgeTo = new Uint32Array(Math.max(16, candidateCount >>> 1));
-    let weakEdge = weakChunks === undefined ? undefined : new Uint8Array(edgeTo.length);
-    let edgeCount = 0;
-    let at = 0;
+    const edges = resolveEdges();
+    const { typeOf, siteOf, generationOf, shallowSize, classIds, classNameOf } = columns.finish();
+    const classOf = new Int32Array(nodeCount);
     for (let node = 0; node < nodeCount; node++) {
-      const end = node + 1 < nodeCount ? columns.firstCandidate(node + 1) : candidateCount;
-      for (; at < end; at++) {
-        const within = at & (chunkLength - 1);
-        const chunkIndex = (at - within) / chunkLength;
-        const id = (chunks[chunkIndex] as Float64Array)[within] as number;
-        const target = index.nodeOf(Number.isNaN(id) ? (otherCandidates.get(at) ?? "") : id);
-        if (target >= 0) {
-          if (edgeCount === edgeTo.length) {
-            edgeTo = enlarged(edgeTo, new Uint32Array(edgeCount * 2));
-            if (weakEdge !== undefined)
-              weakEdge = enlarged(weakEdge, new Uint8Array(edgeCount * 2));
-          }
-          edgeTo[edgeCount] = target;
-          if (weakEdge !== undefined) {
-            weakEdge[edgeCount] = (weakChunks?.[chunkIndex] as Uint8Array)[within] as number;
-          }
-          edgeCount++;
-        }
-        if (within === chunkLength - 1) chunks[chunkIndex] = new Float64Array(0);
-      }
-      firstEdge[node + 1] = edgeCount;
+      const id = classIds[node] as number;
+      classOf[node] = id === id ? index.nodeOf(id) : -1;
     }
-    chunks = [];
-    const classOf = columns.resolveClasses((id) => index.nodeOf(id));
     const integerOf = index.integers();
+    const { other } = index;
     const classNames = createClassNames(names.classNames, nameOf, integerOf);
-    const classNameOf = new Int32Array(nodeCount);
     for (let node = 0; node < nodeCount; node++) {
-      const code = columns.classNameCodes[node] as number;
-      classNameOf[node] = code >= 0 ? code : classNames.codeOf(classOf[node] as number);
+      if ((classNameOf[node] as number) >= 0) continue;
+      classNameOf[node] = classNames.codeOf(classOf[node] as number);
     }
+    blocks = [];
+    index = createObjectIndex();
+    columns = createColumns();
     return {
-      graph: {
-        nodeCount,
-        firstEdge,
-        edgeTo: edgeTo.subarray(0, edgeCount),
-        classOf,
-        weakEdge: weakEdge?.subarray(0, edgeCount),
-        roots: Uint32Array.from(roots),
-        shallowSize: columns.sizes.slice(0, nodeCount),
-      },
+      graph: { nodeCount, ...edges, classOf, roots: Uint32Array.from(roots), shallowSize },
       labels: {
         typeNames: names.types,
-        typeOf: columns.typeCodes.slice(0, nodeCount),
+        typeOf,
         classNames: classNames.names,
         classNameOf,
         siteNames: names.sites,
-        siteOf: columns.siteCodes.slice(0, nodeCount),
-        generationOf: columns.generations?.slice(0, nodeCount),
+        siteOf,
+        generationOf,
       },
-      ids: { integerOf, other: index.other },
+      ids: { integerOf, other },
     };
   }
 
   return { add, finish };
 }
 
-type Columns = {
-  push(block: ScanBlock, position: number, firstCandidate: number): void;
-  firstCandidate(node: number): number;
-  resolveClasses(nodeOf: (id: number) => number): Int32Array;
-  readonly sizes: Float64Array;
-  readonly typeCodes: Uint16Array;
-  readonly siteCodes: Int32Array;
-  readonly classNameCodes: Int32Array;
-  readonly generations: Int32Array | undefined;
+/** The block without some of its objects: rare, so it may cost. */
+function withoutObjects(block: ScanBlock, refused: readonly number[]): ScanBlock {
+  const out = new Set(refused);
+  const kept = Array.from({ length: block.objectCount }, (_, position) => position).filter(
+    (position) => !out.has(position),
+  );
+  const newPosition = new Map(kept.map((position, index) => [position, index]));
+  const moved = <T>(map: ReadonlyMap<number, T>): Map<number, T> =>
+    new Map(
+      [...map].flatMap(([position, value]) => {
+        const to = newPosition.get(position);
+        return to === undefined ? [] : [[to, value]];
+      }),
+    );
+  const firstReference = new Uint32Array(kept.length + 1);
+  /** Old places of the candidates that stay. */
+  const places: number[] = [];
+  for (const [index, position] of kept.entries()) {
+    const end = block.firstReference[position + 1] as number;
+    for (let at = block.firstReference[position] as number; at < end; at++) places.push(at);
+    firstReference[index + 1] = places.length;
+  }
+  const at = <T extends Float64Array | Uint16Array | Int32Array | Uint8Array>(column: T): T =>
+    column.slice(0, kept.length).map((_, index) => column[kept[index] as number] as number) as T;
+  return {
+    objectCount: kept.length,
+    ids: at(block.ids),
+    otherIds: moved(block.otherIds),
+    classIds: at(block.classIds),
+    sizes: at(block.sizes),
+    typeCodes: at(block.typeCodes),
+    siteCodes: at(block.siteCodes),
+    generations: at(block.generations),
+    classNameCodes: at(block.classNameCodes),
+    firstReference,
+    references: Float64Array.from(places, (place) => block.references[place] as number),
+    otherReferences: new Map(
+      places.flatMap((place, index) => {
+        const id = block.otherReferences.get(place);
+        return id === undefined ? [] : [[index, id]];
+      }),
+    ),
+    weak:
+      block.weak === undefined
+        ? undefined
+        : Uint8Array.from(places, (place) => block.weak?.[place] as number),
+    rootPositions: block.rootPositions.flatMap((position) => newPosition.get(position) ?? []),
+    names: moved(block.names),
+  };
+}
+
+/** What is known of each node before ids are resolved. */
+type FinishedColumns = {
+  readonly shallowSize: Float64Array;
+  readonly typeOf: Uint16Array;
+  readonly siteOf: Int32Array;
+  readonly generationOf: Int32Array | undefined;
+  readonly classIds: Float64Array;
+  /** Only what records say themselves. */
+  readonly classNameOf: Int32Array;
 };
 
-/** What is known of each node before ids are resolved, in columns that grow together. */
+type Columns = { append(block: ScanBlock): void; finish(): FinishedColumns };
+
+/** Growth steps. The second one makes room for an ordinary dump at once: pages never written take no memory. */
+const capacities = [1 << 14, 1 << 23] as const;
+
 function createColumns(): Columns {
-  let capacity = 1 << 15;
+  let capacity: number = capacities[0];
   let count = 0;
-  let first = new Float64Array(capacity);
   let classIds = new Float64Array(capacity);
   let sizes = new Float64Array(capacity);
-  let typeCodes = new Uint16Array(capacity);
-  let siteCodes = new Int32Array(capacity);
-  let classNameCodes = new Int32Array(capacity);
+  let types = new Uint16Array(capacity);
+  let sites = new Int32Array(capacity);
+  let classNames = new Int32Array(capacity);
   let generations = new Int32Array(capacity);
   let anyGeneration = false;
+
+  function reserve(needed: number): void {
+    if (needed <= capacity) return;
+    capacity = Math.max(capacities[1], capacity * 2, needed);
+    classIds = enlarged(classIds, new Float64Array(capacity));
+    sizes = enlarged(sizes, new Float64Array(capacity));
+    types = enlarged(types, new Uint16Array(capacity));
+    sites = enlarged(sites, new Int32Array(capacity));
+    classNames = enlarged(classNames, new Int32Array(capacity));
+    generations = enlarged(generations, new Int32Array(capacity));
+  }
+
   return {
-    push: (block, position, firstCandidate) => {
-      if (count === capacity) {
-        capacity *= 2;
-        first = enlarged(first, new Float64Array(capacity));
-        classIds = enlarged(classIds, new Float64Array(capacity));
-        sizes = enlarged(sizes, new Float64Array(capacity));
-        typeCodes = enlarged(typeCodes, new Uint16Array(capacity));
-        siteCodes = enlarged(siteCodes, new Int32Array(capacity));
-        classNameCodes = enlarged(classNameCodes, new Int32Array(capacity));
-        generations = enlarged(generations, new Int32Array(capacity));
-      }
-      first[count] = firstCandidate;
-      classIds[count] = block.classIds[position] as number;
-      sizes[count] = block.sizes[position] as number;
-      typeCodes[count] = block.typeCodes[position] as number;
-      siteCodes[count] = block.siteCodes[position] as number;
-      classNameCodes[count] = block.classNameCodes[position] as number;
-      const generation = block.generations[position] as number;
-      if (generation >= 0) anyGeneration = true;
-      generations[count++] = generation;
+    append: (block) => {
+      const { objectCount } = block;
+      reserve(count + objectCount);
+      classIds.set(block.classIds.subarray(0, objectCount), count);
+      sizes.set(block.sizes.subarray(0, objectCount), count);
+      types.set(block.typeCodes.subarray(0, objectCount), count);
+      sites.set(block.siteCodes.subarray(0, objectCount), count);
+      classNames.set(block.classNameCodes.subarray(0, objectCount), count);
+      generations.set(block.generations.subarray(0, objectCount), count);
+      anyGeneration ||= block.generations.subarray(0, objectCount).some((one) => one >= 0);
+      count += objectCount;
     },
-    firstCandidate: (node) => first[node] as number,
-    resolveClasses: (nodeOf) => {
-      const classOf = new Int32Array(count);
-      for (let node = 0; node < count; node++) {
-        const id = classIds[node] as number;
-        classOf[node] = Number.isNaN(id) ? -1 : nodeOf(id);
-      }
-      return classOf;
-    },
-    get sizes() {
-      return sizes;
-    },
-    get typeCodes() {
-      return typeCodes;
-    },
-    get siteCodes() {
-      return siteCodes;
-    },
-    get classNameCodes() {
-      return classNameCodes;
-    },
-    get generations() {
-      return anyGeneration ? generations : undefined;
-    },
+    finish: () => ({
+      shallowSize: sizes.subarray(0, count),
+      typeOf: types.subarray(0, count),
+      siteOf: sites.subarray(0, count),
+      generationOf: anyGeneration ? generations.subarray(0, count) : undefined,
+      classIds: classIds.subarray(0, count),
+      classNameOf: classNames.subarray(0, count),
+    }),
   };
 }
 

@@ -5,10 +5,13 @@ export type ObjectIndex = {
   /** The id's node, or -1. */
   nodeOf(id: number | string | bigint): number;
   readonly count: number;
-  /** The ids in node order; NaN: see `other`. A copy of the right length. */
+  /** The ids in node order; NaN: see `other`. Not a copy: add nothing afterwards. */
   integers(): Float64Array;
   readonly other: ReadonlyMap<number, string | bigint>;
 };
+
+/** Room for the ids of an ordinary dump, made at once: pages never written take no memory. Unit: objects. */
+const idsReserved = 1 << 23;
 
 /** Open addressing, at most two thirds full. */
 export function createObjectIndex(): ObjectIndex {
@@ -33,7 +36,7 @@ export function createObjectIndex(): ObjectIndex {
 
   function append(id: number): number {
     if (count === ids.length) {
-      const bigger = new Float64Array(count * 2);
+      const bigger = new Float64Array(Math.max(count * 2, idsReserved));
       bigger.set(ids);
       ids = bigger;
     }
@@ -73,7 +76,7 @@ export function createObjectIndex(): ObjectIndex {
     get count() {
       return count;
     },
-    integers: () => ids.slice(0, count),
+    integers: () => ids.subarray(0, count),
     other,
   };
 }
