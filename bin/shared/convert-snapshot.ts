@@ -1,4 +1,5 @@
-import { HeapdumpError } from "../../src/errors.js";
+import { openSource } from "../../src/decode/open-source.js";
+import { snapshotLines } from "../../src/decode/v8-snapshot/snapshot-lines.js";
 import { writeDump } from "./write-dump.js";
 
 export type ConvertOptions = {
@@ -9,7 +10,9 @@ export type ConvertOptions = {
 };
 
 /**
- * Converts a V8 snapshot to our own lines.
+ * Converts a V8 snapshot, compressed or not, to our own lines.
+ *
+ * The key of redaction is HEAPDUMP_REDACT_KEY, as for heapdump-import, or a new one.
  *
  * @throws {HeapdumpError} `decode/no-input`, `decode/corrupt`, `capture/no-space`
  */
@@ -18,13 +21,21 @@ export async function convertSnapshot(
   file: string,
   options: ConvertOptions = {},
 ): Promise<{ bytes: number }> {
-  return { bytes: await writeDump(snapshotLines(snapshot, options), file, options.signal) };
-}
-
-// Waits for src/decode/v8-snapshot/ (issue 6, item 1).
-async function* snapshotLines(
-  snapshot: string,
-  _options: ConvertOptions,
-): AsyncGenerator<Uint8Array> {
-  throw new HeapdumpError("decode/unknown-format", `${snapshot}: snapshots are not converted yet`);
+  const source = await openSource(
+    snapshot,
+    options.signal === undefined ? {} : { signal: options.signal },
+  );
+  try {
+    const key = process.env["HEAPDUMP_REDACT_KEY"];
+    const lines = snapshotLines(source.chunks({ signal: options.signal }), {
+      path: snapshot,
+      // A converted file was taken when the snapshot was written, unless the caller knows better.
+      header: { taken_at: source.modifiedAt.toISOString(), ...options.header },
+      redact: options.redact === true,
+      ...(key === undefined ? {} : { redactKey: Buffer.from(key) }),
+    });
+    return { bytes: await writeDump(lines, file, options.signal) };
+  } finally {
+    await source.close();
+  }
 }

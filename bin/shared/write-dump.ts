@@ -27,14 +27,12 @@ export async function writeDump(
     });
   });
   try {
-    const target = output.createWriteStream({ autoClose: false, highWaterMark: 1 << 20 });
+    const target = output.createWriteStream({ flush: true, highWaterMark: 1 << 20 });
     const compressor = await compressorOf(path);
     const input = Readable.from(source, { objectMode: false, highWaterMark: 1 << 20 });
     const options = signal === undefined ? {} : { signal };
     if (compressor === undefined) await pipeline(input, target, options);
     else await pipeline(input, compressor, target, options);
-    await output.sync();
-    await output.close();
     await rename(part, path);
     return (await stat(path)).size;
   } catch (error) {

@@ -1,0 +1,132 @@
+import { randomUUID } from "node:crypto";
+import { readlinkSync } from "node:fs";
+import { hostname } from "node:os";
+import { MongoServerError, type Collection, type Db } from "mongodb";
+import { HeapdumpError } from "../errors.js";
+
+/** Name of the collection that holds a document for each running diff or prune. */
+export const locksCollection = "locks";
+
+/** A holder that gave no sign for this long is dead, wherever it ran. Six signs fit in. */
+const lifetimeMs = 60_000;
+const signEveryMs = 10_000;
+
+type LockDocument = {
+  readonly _id: string;
+  readonly host: string;
+  readonly pid: number;
+  /** Pids mean something in their namespace only: two containers may share a host name. */
+  readonly pid_namespace: string;
+  readonly token: string;
+  readonly since: Date;
+  /** By the server's clock. */
+  readonly expires_at: Date;
+};
+
+/** A lock that this run holds. */
+export type Lock = {
+  /** Aborted when the lock was lost, as after a long sleep of the machine. */
+  readonly lost: AbortSignal;
+  readonly release: () => Promise<void>;
+};
+
+/**
+ * Takes the lock of that name, or says who has it.
+ *
+ * A killed holder leaves none: on the same machine its process is looked for, on another its last sign is at most a
+ * minute old.
+ *
+ * @throws {HeapdumpError} `watch/locked` when another run holds it
+ */
+export async function takeLock(database: Db, name: string): Promise<Lock> {
+  const locks = database.collection<LockDocument>(locksCollection);
+  const token = randomUUID();
+  for (let attempt = 0; attempt < 3; attempt++) {
+    if (await insertOrReplaceExpired(locks, name, token)) return held(locks, name, token);
+    const holder = await locks.findOne({ _id: name });
+    if (holder === null) continue;
+    if (!isDead(holder)) throw lockedBy(name, holder);
+    await locks.deleteOne({ _id: name, token: holder.token });
+  }
+  throw new HeapdumpError("watch/locked", `${name}: several other runs begin at this moment`);
+}
+
+async function insertOrReplaceExpired(
+  locks: Collection<LockDocument>,
+  name: string,
+  token: string,
+): Promise<boolean> {
+  try {
+    await locks.updateOne(
+      { _id: name, $expr: { $lt: ["$expires_at", "$$NOW"] } },
+      [
+        {
+          $set: {
+            host: { $literal: hostname() },
+            pid: process.pid,
+            pid_namespace: { $literal: pidNamespace() },
+            token: { $literal: token },
+            since: "$$NOW",
+            expires_at: { $add: ["$$NOW", lifetimeMs] },
+          },
+        },
+      ],
+      { upsert: true },
+    );
+    return true;
+  } catch (error) {
+    // The lock is there and alive: the filter did not match it, and a second one of that name cannot be.
+    if (error instanceof MongoServerError && error.code === 11000) return false;
+    throw error;
+  }
+}
+
+function held(locks: Collection<LockDocument>, name: string, token: string): Lock {
+  const lost = new AbortController();
+  const sign = setInterval(() => {
+    locks
+      .updateOne({ _id: name, token }, [{ $set: { expires_at: { $add: ["$$NOW", lifetimeMs] } } }])
+      .then(({ matchedCount }) => {
+        if (matchedCount === 0) {
+          lost.abort(new HeapdumpError("watch/locked", `${name}: another run took the lock over`));
+        }
+      })
+      // The server may be away for a moment; what the run does next meets the failure itself.
+      .catch(() => undefined);
+  }, signEveryMs);
+  sign.unref();
+  return {
+    lost: lost.signal,
+    release: async () => {
+      clearInterval(sign);
+      await locks.deleteOne({ _id: name, token });
+    },
+  };
+}
+
+function isDead({ host, pid, pid_namespace }: LockDocument): boolean {
+  if (host !== hostname() || pid_namespace !== pidNamespace()) return false;
+  if (pid === process.pid) return false;
+  try {
+    process.kill(pid, 0);
+    return false;
+  } catch (error) {
+    // EPERM: it lives, under another user.
+    return (error as NodeJS.ErrnoException).code === "ESRCH";
+  }
+}
+
+function lockedBy(name: string, { host, pid, since }: LockDocument): HeapdumpError {
+  return new HeapdumpError(
+    "watch/locked",
+    `${name}: process ${pid} on ${host} is at it since ${since.toISOString()}`,
+  );
+}
+
+function pidNamespace(): string {
+  try {
+    return readlinkSync("/proc/self/ns/pid");
+  } catch {
+    return "";
+  }
+}

@@ -1,0 +1,98 @@
+import { HeapdumpError } from "../errors.js";
+import type { Alarm, Growth } from "../../schemas/diff-document.js";
+
+const quantities = ["count", "bytes", "retained", "pct"] as const;
+type Quantity = (typeof quantities)[number];
+
+/** One limit of `--fail-on`. */
+export type Threshold = {
+  readonly quantity: Quantity;
+  /** Growth above this is an alarm; equal is not. Unit: objects, bytes or percent. */
+  readonly above: number;
+  /** As the user wrote it. */
+  readonly text: string;
+};
+
+/** Decimal units as disks and networks count, binary ones with the i. */
+const bytesIn: Readonly<Record<string, number>> = {
+  B: 1,
+  kB: 1e3,
+  KB: 1e3,
+  MB: 1e6,
+  GB: 1e9,
+  KiB: 2 ** 10,
+  MiB: 2 ** 20,
+  GiB: 2 ** 30,
+};
+
+/**
+ * Parses `--fail-on`, as `count>100,bytes>10MB,pct>20`.
+ *
+ * @throws {HeapdumpError} `usage/bad-option` on anything else
+ */
+export function parseThresholds(text: string): Threshold[] {
+  const thresholds = text.split(",").map((part) => parseThreshold(part.trim()));
+  for (const [index, { quantity }] of thresholds.entries()) {
+    if (thresholds.findIndex((other) => other.quantity === quantity) !== index) {
+      throw badOption(`${quantity} is there twice`);
+    }
+  }
+  return thresholds;
+}
+
+function parseThreshold(part: string): Threshold {
+  const [, name, digits, unit = ""] =
+    /^([a-z]+)\s*>\s*(\d{1,15}(?:\.\d{1,6})?)\s*([A-Za-z%]*)$/.exec(part) ?? [];
+  const quantity = quantities.find((known) => known === name);
+  if (quantity === undefined || digits === undefined) {
+    throw badOption(
+      `expected limits like count>100,bytes>10MB,retained>1GiB,pct>20, found "${part.slice(0, 60)}"`,
+    );
+  }
+  const factor = factorOf(quantity, unit);
+  if (factor === undefined) {
+    throw badOption(`"${unit.slice(0, 20)}" is no unit of ${quantity}, in "${part.slice(0, 60)}"`);
+  }
+  return { quantity, above: Number(digits) * factor, text: part };
+}
+
+function factorOf(quantity: Quantity, unit: string): number | undefined {
+  if (quantity === "bytes" || quantity === "retained") return bytesIn[unit === "" ? "B" : unit];
+  if (unit === "" || (quantity === "pct" && unit === "%")) return 1;
+  return undefined;
+}
+
+function badOption(message: string): HeapdumpError {
+  return new HeapdumpError("usage/bad-option", `--fail-on: ${message}`);
+}
+
+/**
+ * The types, classes and sites that grew above a limit.
+ *
+ * Each limit alone raises an alarm, but `pct` only for what passes the others too, where there are others: a class
+ * that grew from 1 object to 3 grew by 200 %, and nobody wants to be woken for it. Generations are no thing that
+ * leaks: every collection opens a new one.
+ */
+export function alarmsOf(changes: readonly Growth[], thresholds: readonly Threshold[]): Alarm[] {
+  const absolute = thresholds.filter(({ quantity }) => quantity !== "pct");
+  const relative = thresholds.filter(({ quantity }) => quantity === "pct");
+  const alarms: Alarm[] = [];
+  for (const change of changes) {
+    if (change.by === "generation") continue;
+    const passed = absolute.filter((threshold) => isAbove(change, threshold));
+    const passedRelative = relative.filter((threshold) => isAbove(change, threshold));
+    if (absolute.length > 0 && passed.length === 0) continue;
+    if (relative.length > 0 && passedRelative.length === 0) continue;
+    const above = [...passed, ...passedRelative].map(({ text }) => text);
+    if (above.length > 0) alarms.push({ ...change, above });
+  }
+  return alarms;
+}
+
+function isAbove(change: Growth, { quantity, above }: Threshold): boolean {
+  if (quantity === "count") return change.count > above;
+  if (quantity === "bytes") return change.bytes > above;
+  if (quantity === "retained") return change.retained_bytes > above;
+  // What was not there before grew beyond every percentage.
+  return change.percent === null ? change.count > 0 : change.percent > above;
+}

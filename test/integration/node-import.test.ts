@@ -1,0 +1,124 @@
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
+import { testDatabase, type TestDatabase } from "../support/mongod.js";
+import { ask, endAll, freePort, leakingNode } from "../support/node-process.js";
+import { repositoryPath, run } from "../support/run.js";
+
+/** As far as these tests read it. */
+type Stored = {
+  _id: number | string;
+  type: string;
+  class_name: string;
+  name?: string;
+  parent?: number | string;
+};
+
+describe("a leak in a Node, from the process to the database", () => {
+  let database: TestDatabase;
+  let folder: string;
+  before(async () => {
+    database = await testDatabase();
+    folder = await mkdtemp(join(tmpdir(), "heapdump-test-"));
+  });
+  afterEach(() => endAll());
+  after(async () => {
+    await database.drop();
+    await rm(folder, { recursive: true });
+  });
+
+  it("dumped upon a signal", async () => {
+    const preload = repositoryPath("dist/src/capture/on-signal.js");
+    const { child, numbers } = await leakingNode(["--require", preload], { HEAPDUMP_DIR: folder });
+    const { sessions } = await ask(numbers[0]?.port as number, "/leak/123");
+    child.kill("SIGUSR2");
+    const file = join(folder, await dumpIn(folder, `dump_${child.pid}_`));
+    await imports(file, "by-signal");
+    await holdsTheLeak("by-signal", sessions, child.pid);
+  });
+
+  it("dumped from within, redacted and compressed", async () => {
+    const file = join(folder, "within.ndjson.gz");
+    const module = join(folder, "within.mjs");
+    await writeFile(
+      module,
+      `import { EventEmitter } from "node:events";
+      import { dump } from ${JSON.stringify(repositoryPath("dist/src/capture/producer.js"))};
+      class LeakedSession { constructor(n) { this.password = "hunter2-" + n; } }
+      const bus = new EventEmitter().setMaxListeners(0);
+      function leak(n) {
+        const session = new LeakedSession(n);
+        bus.on("tick", function onLeakedTick() { return session; });
+      }
+      for (let n = 0; n < 77; n++) leak(n);
+      await dump({ file: ${JSON.stringify(file)}, redact: true });
+      console.log(JSON.stringify({ pid: process.pid, listeners: bus.listenerCount("tick") }));`,
+    );
+    const { stdout } = await promisify(execFile)(process.execPath, [module]);
+    const said = JSON.parse(stdout) as { pid: number; listeners: number };
+    await imports(file, "within");
+    await holdsTheLeak("within", said.listeners, said.pid);
+    const secrets = await database.db.collection("within").countDocuments({ value: /hunter2/ });
+    assert.equal(secrets, 0);
+  });
+
+  it("dumped from outside, straight into the database", async () => {
+    const { child, numbers } = await leakingNode([`--inspect-port=${await freePort()}`]);
+    const { sessions } = await ask(numbers[0]?.port as number, "/leak/9");
+    const { code, stderr } = await run("heapdump-dump", [
+      ...["--pid", String(child.pid), "--db", database.name, "--uri", database.uri],
+    ]);
+    assert.equal(code, 0, stderr);
+    const [entry] = await database.db
+      .collection<DumpEntry>("dumps")
+      .find({ _id: new RegExp(`^dump_${child.pid}_`) })
+      .toArray();
+    await holdsTheLeak(entry?._id ?? "", sessions, child.pid);
+    assert.equal((await ask(numbers[0]?.port as number, "/numbers")).sessions, sessions);
+  });
+
+  async function imports(file: string, name: string): Promise<void> {
+    const { code, stderr } = await run("heapdump-import", [
+      ...[file, "--db", database.name, "-c", name, "--uri", database.uri],
+    ]);
+    assert.equal(code, 0, stderr);
+  }
+
+  /** Class, count and retaining path of the planted leak are as the process said itself. */
+  async function holdsTheLeak(name: string, count: number, pid: number | undefined): Promise<void> {
+    const entry = await database.db.collection<DumpEntry>("dumps").findOne({ _id: name });
+    assert.deepEqual(
+      [entry?.["pid"], entry?.["runtime"], entry?.["status"]],
+      [pid, "node", "complete"],
+    );
+    const objects = database.db.collection<Stored>(name);
+    const leaked = await objects
+      .find({ type: "object", class_name: "LeakedSession", parent: { $exists: true } })
+      .toArray();
+    const byPath = new Map<string, number>();
+    for (const session of leaked) {
+      const path: string[] = [];
+      for (let at: Stored | null = session; at?.parent !== undefined && path.length < 5;) {
+        at = await objects.findOne({ _id: at.parent });
+        path.push(at?.name ?? at?.class_name ?? "");
+      }
+      const key = path.join(" < ");
+      byPath.set(key, (byPath.get(key) ?? 0) + 1);
+    }
+    const expected = "system / Context < onLeakedTick < Array < Object < EventEmitter";
+    assert.deepEqual([...byPath], [[expected, count]]);
+  }
+});
+
+async function dumpIn(folder: string, prefix: string): Promise<string> {
+  for (let attempt = 0; attempt < 600; attempt++) {
+    const found = (await readdir(folder)).find((name) => name.startsWith(prefix));
+    if (found !== undefined) return found;
+    await new Promise((done) => setTimeout(done, 50));
+  }
+  return assert.fail(`no dump ${prefix}… in 30 s`);
+}
