@@ -56,26 +56,25 @@ async function insertOrReplaceExpired(
   name: string,
   token: string,
 ): Promise<boolean> {
+  const ours = {
+    _id: "$_id",
+    host: { $literal: hostname() },
+    pid: { $literal: process.pid },
+    pid_namespace: { $literal: pidNamespace() },
+    token: { $literal: token },
+    since: "$$NOW",
+    expires_at: { $add: ["$$NOW", lifetimeMs] },
+  };
+  const isFree = { $lt: [{ $ifNull: ["$expires_at", new Date(0)] }, "$$NOW"] };
   try {
-    await locks.updateOne(
-      { _id: name, $expr: { $lt: ["$expires_at", "$$NOW"] } },
-      [
-        {
-          $set: {
-            host: { $literal: hostname() },
-            pid: process.pid,
-            pid_namespace: { $literal: pidNamespace() },
-            token: { $literal: token },
-            since: "$$NOW",
-            expires_at: { $add: ["$$NOW", lifetimeMs] },
-          },
-        },
-      ],
-      { upsert: true },
+    const now = await locks.findOneAndUpdate(
+      { _id: name },
+      [{ $replaceWith: { $cond: [isFree, ours, "$$ROOT"] } }],
+      { upsert: true, returnDocument: "after" },
     );
-    return true;
+    return now?.token === token;
   } catch (error) {
-    // The lock is there and alive: the filter did not match it, and a second one of that name cannot be.
+    // Another run made it at this moment.
     if (error instanceof MongoServerError && error.code === 11000) return false;
     throw error;
   }
