@@ -1,10 +1,12 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readdir, rm, stat } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { gunzipSync } from "node:zlib";
 import { answers, ask, endAll, freePort, leakingNode, run } from "../support/node-process.js";
 import { leakInSnapshot } from "../support/raw-snapshot.js";
 
@@ -111,6 +113,47 @@ describe("heapdump-dump, on a running Node that has loaded nothing of ours", () 
     assert.equal((JSON.parse(stdout) as Counts).user_types["LeakedSession"], 700);
   });
 
+  it("closes the inspector when it is stopped in the middle, and leaves no file", async () => {
+    const port = await freePort();
+    const { numbers } = await leakingNode([`--inspect-port=${port}`]);
+    // Enough for a second of V8's work.
+    await ask(numbers[0]?.port as number, "/leak/100000");
+    const script = fileURLToPath(new URL("../../bin/heapdump-dump.js", import.meta.url));
+    const file = join(folder, "never.ndjson");
+    const argv = [script, "--pid", String(numbers[0]?.pid), "--out", file];
+    const dumping = spawn(process.execPath, argv, { stdio: "ignore" });
+    while ((await readdir(folder)).length === 0) await new Promise((done) => setTimeout(done, 10));
+    dumping.kill("SIGINT");
+    const [code] = (await once(dumping, "exit")) as [number];
+    assert.equal(code, 7);
+    assert.deepEqual(await readdir(folder), []);
+    assert.equal(await answers(port), false);
+    assert.equal((await ask(numbers[0]?.port as number, "/numbers")).sessions, 100_300);
+  });
+
+  it("converts a snapshot without a database, and refuses a cut one", async () => {
+    const { numbers } = await leakingNode([`--inspect-port=${await freePort()}`]);
+    const raw = join(folder, "app.heapsnapshot");
+    const out = join(folder, "app.ndjson.gz");
+    await run("heapdump-dump", ["--pid", String(numbers[0]?.pid), "--out", raw]);
+    assert.deepEqual(await run("heapdump-dump", ["--convert", raw, "--out", out]), {
+      ...{ code: 0, stdout: `${out}\n`, stderr: "" },
+    });
+    const snapshot = await readFile(raw);
+    const lines = gunzipSync(await readFile(out))
+      .toString()
+      .trimEnd()
+      .split("\n");
+    const { node_count } = (JSON.parse(snapshot.toString()) as Head).snapshot;
+    assert.equal(lines.length, node_count + 2, "a header, a trailer, and a line for each node");
+    await writeFile(raw, snapshot.subarray(0, snapshot.length - 1000));
+    await rm(out);
+    const { code, stderr } = await run("heapdump-dump", ["--convert", raw, "--out", out]);
+    assert.equal(code, 4);
+    assert.match(stderr, /^error \[decode\/corrupt\] .*byte \d+: the snapshot ends here/);
+    assert.deepEqual(await readdir(folder), ["app.heapsnapshot"]);
+  });
+
   describe("refuses, with the reason and without harm,", () => {
     it("what is neither Node nor Ruby", async () => {
       const sleeper = spawn("sleep", ["30"]);
@@ -209,6 +252,7 @@ describe("heapdump-dump, on a running Node that has loaded nothing of ours", () 
   });
 });
 
+type Head = { snapshot: { node_count: number } };
 type Counts = {
   total_slots: number;
   free_slots: number;

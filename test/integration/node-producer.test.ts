@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -125,6 +125,32 @@ describe("heapdump-mongo/producer", () => {
     assert.deepEqual(fresh, { Session: 26, Special: 1 });
   });
 
+  it("finishes a dump whose process has ended meanwhile, and leaves nothing else", async () => {
+    const said = await evaluate(`
+      import { watch } from "node:fs";
+      const { dump } = await import(${JSON.stringify(producer)});
+      void dump({ dir: ${JSON.stringify(folder)}, file: "late.ndjson" });
+      // The converter has begun when its own temporary file stands beside the snapshot.
+      watch(${JSON.stringify(folder)}, (event, name) => {
+        if (!/late.ndjson.*part$/.test(name) || globalThis.seen === name) return;
+        if (globalThis.seen !== undefined) {
+          console.log(JSON.stringify({ pid: process.pid }));
+          process.kill(process.pid, "SIGKILL");
+        }
+        globalThis.seen = name;
+      });`);
+    const names = await dumpsIn(folder, 2);
+    assert.deepEqual(names, ["late.ndjson", "module.mjs"]);
+    const lines = (await readFile(join(folder, "late.ndjson"), "utf8")).trimEnd().split("\n");
+    const trailer = JSON.parse(lines.at(-1) ?? "") as Trailer;
+    assert.equal(trailer.pid, said["pid"]);
+    assert.equal(trailer.counts.objects + trailer.counts.roots, lines.length - 2);
+    for (let attempt = 0; (await readdir(folder)).length > 2; attempt++) {
+      assert.ok(attempt < 100, (await readdir(folder)).join(", "));
+      await new Promise((done) => setTimeout(done, 50));
+    }
+  });
+
   it("refuses a folder that is not there, and what cannot be redacted", async () => {
     const { codes } = await evaluate(`
       const { dump } = await import(${JSON.stringify(producer)});
@@ -139,10 +165,17 @@ describe("heapdump-mongo/producer", () => {
   async function evaluate(text: string): Promise<Record<string, unknown>> {
     const path = join(folder, "module.mjs");
     await writeFile(path, text);
-    const { stdout } = await promisify(execFile)(process.execPath, [path], { timeout: 30_000 });
+    // One of them kills itself: what it printed counts.
+    const { stdout } = await promisify(execFile)(process.execPath, [path], {
+      timeout: 30_000,
+    }).catch((error: { signal?: string; stdout: string }) =>
+      error.signal === "SIGKILL" ? error : Promise.reject(error as unknown as Error),
+    );
     return JSON.parse(stdout) as Record<string, unknown>;
   }
 });
+
+type Trailer = { pid: number; counts: { objects: number; roots: number } };
 
 /** Names of the `count` whole dumps in the folder, as soon as they are there. */
 async function dumpsIn(folder: string, count: number): Promise<string[]> {
