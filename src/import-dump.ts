@@ -7,8 +7,11 @@ import { arrayElementBlocks } from "./decode/array-elements.js";
 import { detectFormat, type DumpFormatName } from "./decode/detect-format.js";
 import { lineFormatOf } from "./decode/formats.js";
 import { openSource, type DumpSource } from "./decode/open-source.js";
-import { redactorOf, type Redaction } from "./decode/redact.js";
+import { redactorOf, textRedactorOf, type Redaction } from "./decode/redact.js";
 import { lineBlocks } from "./decode/split-lines.js";
+import { readSnapshot } from "./decode/v8-snapshot/read-snapshot.js";
+import { snapshotDocuments } from "./decode/v8-snapshot/snapshot-documents.js";
+import { snapshotHeap } from "./decode/v8-snapshot/snapshot-heap.js";
 import { HeapdumpError } from "./errors.js";
 import { createGraphBuilder } from "./graph/build-graph.js";
 import { measureHeap } from "./graph/graph.js";
@@ -327,9 +330,7 @@ async function readHeap(
   options: ImportOptions,
 ): Promise<ReadHeap> {
   const detected = detectFormat(source.firstBytes, source.path, options.format);
-  if (detected.format === "v8-snapshot") {
-    throw new HeapdumpError("decode/unknown-format", `${source.path}: a V8 heap snapshot: not yet`);
-  }
+  if (detected.format === "v8-snapshot") return readSnapshotHeap(source, options);
   const keepers = await rejectKeepers(target, options);
   const scan = beginScan(lineFormatOf(detected.format));
   const warnings: string[] = [];
@@ -385,6 +386,38 @@ async function readHeap(
         heap,
         { computed, nodeFirst, ...(redact === undefined ? {} : { redact }) },
       ),
+  };
+}
+
+/** A snapshot is whole or refused: its parts mean nothing without each other. */
+async function readSnapshotHeap(source: DumpSource, options: ImportOptions): Promise<ReadHeap> {
+  async function* chunks(): AsyncGenerator<Buffer> {
+    for await (const chunk of source.chunks(options)) {
+      options.signal?.throwIfAborted();
+      options.onProgress?.({
+        phase: "scan",
+        kind: "step",
+        bytesDone: source.bytesRead(),
+        bytesTotal: source.bytesOnDisk,
+      });
+      yield chunk;
+    }
+  }
+  const snapshot = await readSnapshot(chunks(), source.path);
+  const redact = options.redact === undefined ? undefined : textRedactorOf(options.redact);
+  return {
+    ...snapshotHeap(snapshot),
+    counters: { lines: snapshot.nodeCount, rejected: 0, repaired: 0, blank: 0 },
+    facts: { runtime: "node" },
+    truncated: false,
+    warnings: [],
+    documents: async function* (computed, nodeFirst) {
+      yield* snapshotDocuments(snapshot, {
+        ...{ computed, nodeFirst },
+        ...(options.maxString === undefined ? {} : { stringBytesMax: options.maxString }),
+        ...(redact === undefined ? {} : { redact }),
+      });
+    },
   };
 }
 

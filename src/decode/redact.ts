@@ -36,14 +36,21 @@ const programFields = new Set([
 /** Fields with what a string of the heap says. */
 const valueFields = new Set(["value", "val", "generic_ivars", "ivs", "consts", "refs", "env"]);
 
-/** Gives a function that replaces a record's strings by their length and a keyed hash. Structure and numbers stay. */
-export function redactorOf(redaction: Redaction): (record: HeapRecord) => HeapRecord {
+/** Gives a function that replaces what a string of the heap says, if it is to be hidden. */
+export function textRedactorOf(redaction: Redaction): (text: string) => string {
   const key = redaction.key ?? randomBytes(32);
   const { mode } = redaction;
-  const hidden = (text: string): string => {
+  return (text) => {
+    if (mode !== "all" && mode !== "values" && !mode.test(text)) return text;
     const hash = createHmac("sha256", key).update(text).digest("hex").slice(0, 16);
     return `redacted:${Buffer.byteLength(text)}:${hash}`;
   };
+}
+
+/** Gives a function that replaces a record's strings by their length and a keyed hash. Structure and numbers stay. */
+export function redactorOf(redaction: Redaction): (record: HeapRecord) => HeapRecord {
+  const { mode } = redaction;
+  const hidden = textRedactorOf(redaction);
   const isHidden = (text: string): boolean =>
     mode === "all" || mode === "values" || mode.test(text);
 

@@ -35,6 +35,45 @@ describe("heapdump-import", () => {
       input === undefined ? {} : { input },
     );
 
+  it("loads a V8 snapshot: what the process planted, held by what holds it", async () => {
+    const path = join(folder, "planted.heapsnapshot");
+    const program = `
+      class PlantedSession { constructor(n) { this.number = n; this.list = [{ n }]; } }
+      globalThis.plantedHolder = { sessions: Array.from({ length: 123 }, (_, n) => new PlantedSession(n)) };
+      require("node:v8").writeHeapSnapshot(${JSON.stringify(path)});`;
+    execFileSync(process.execPath, ["-e", program]);
+    const { code, stderr } = await importIt([path]);
+    assert.equal(code, 0, stderr);
+    const objects = test.db.collection("planted");
+    const sessions = await objects
+      .find({ class_name: "PlantedSession", reference_names: "list" })
+      .toArray();
+    assert.equal(sessions.length, 123);
+    const holder = await objects.findOne({ reference_names: "sessions", type: "object" });
+    const inHolder = (holder?.["reference_names"] as string[]).indexOf("sessions");
+    const list = (holder?.["references"] as number[])[inHolder];
+    // All sessions are freed with the array that alone holds them.
+    assert.ok(sessions.every((session) => session["dominator"] !== 1));
+    const array = await objects.findOne({ _id: list as never });
+    const own = sessions.reduce((sum, session) => sum + Number(session["retained_size"]), 0);
+    assert.ok(Number(array?.["retained_size"]) >= own, "the array retains its sessions");
+    const entry = await test.db.collection("dumps").findOne({ _id: "planted" as never });
+    assert.equal(entry?.["format"], "v8-snapshot");
+    assert.equal(entry?.["counters"].unreachable, 0);
+    // The converted one is measured alike.
+    const lines = join(folder, "converted.ndjson");
+    const converted = await run("heapdump-dump", ["--convert", path, "--out", lines]);
+    assert.equal(converted.code, 0, converted.stderr);
+    assert.equal((await importIt([lines])).code, 0);
+    const sameArray = await test.db.collection("converted").findOne({ _id: list as never });
+    assert.equal(Number(sameArray?.["retained_size"]), Number(array?.["retained_size"]));
+    // Cut in the middle: refused whole.
+    const cut = dump("cut.heapsnapshot", readFileSync(path).subarray(0, 500_000));
+    const refused = await importIt([cut]);
+    assert.equal(refused.code, 4);
+    assert.match(refused.stderr, /decode\/corrupt.*cut\.heapsnapshot: byte \d+: /);
+  });
+
   it("loads the three gem dumps, and says what README.md of the fixtures says", async () => {
     const { code, stderr } = await importIt([gem("A"), gem("B"), gem("C")]);
     assert.equal(code, 0, stderr);

@@ -81,7 +81,7 @@ describe("snapshotLines", () => {
     ["an edge to nowhere", { edges: [18, 0, 1, 12, 1, 3, 6, 2, 4] }, /edge 0: it leads to 18/],
     ["an edge into a node", { edges: [7, 0, 1, 12, 1, 3, 6, 2, 4] }, /edge 0: it leads to 7/],
     ["an edge of no kind", { edges: [6, 3, 1, 12, 1, 3, 6, 2, 4] }, /edge 0: a kind/],
-    ["a missing string", { strings: ["", "Session"] }, /there is no string 3/],
+    ["a missing string", { strings: ["", "Session"] }, /there is no string 2/],
     ["a negative number", { edges: [-6, 0, 1, 12, 1, 3, 6, 2, 4] }, /edges: expected a number/],
   ] as const) {
     it(`refuses ${what}, with the place`, () =>

@@ -1,0 +1,89 @@
+import type { HeapIds } from "../../../schemas/document-block.js";
+import type { HeapGraph, HeapLabels } from "../../../schemas/heap-graph.js";
+import { classNameOf, isNamedByConstructor } from "./class-names.js";
+import type { Snapshot } from "./read-snapshot.js";
+
+/** Longest name of a class. Unit: bytes. */
+const classNameBytesMax = 1024;
+
+export type SnapshotHeap = {
+  readonly graph: HeapGraph;
+  readonly labels: HeapLabels;
+  readonly ids: HeapIds;
+};
+
+/** The snapshot as a graph with one root, node 0. Shares the snapshot's columns. */
+export function snapshotHeap(snapshot: Snapshot): SnapshotHeap {
+  const { nodeCount, edgeCount, edgeKind, edgeLetters, nodeTypes, typeOf, sites } = snapshot;
+  const isWeak = Uint8Array.from(edgeLetters, (letter) => (letter === "w" ? 1 : 0));
+  const weakEdge = new Uint8Array(edgeCount);
+  for (let edge = 0; edge < edgeCount; edge++) {
+    weakEdge[edge] = isWeak[edgeKind[edge] as number] as number;
+  }
+  const none = new Int32Array(nodeCount).fill(-1);
+  return {
+    graph: {
+      nodeCount,
+      firstEdge: snapshot.firstEdge,
+      edgeTo: snapshot.edgeTo,
+      classOf: none,
+      weakEdge,
+      roots: Uint32Array.of(0),
+      shallowSize: snapshot.selfSize,
+    },
+    labels: {
+      typeNames: nodeTypes,
+      typeOf,
+      ...classNamesOf(snapshot),
+      siteNames: sites.files.map((file, site) => `${file}:${sites.lines[site]}`),
+      siteOf: snapshot.traceNodeOf === undefined ? none : sitesOf(snapshot),
+      generationOf: undefined,
+    },
+    ids: { integerOf: snapshot.idOf, other: new Map() },
+  };
+}
+
+function classNamesOf(snapshot: Snapshot): Pick<HeapLabels, "classNames" | "classNameOf"> {
+  const { nodeTypes, typeOf, nameOf, strings, nodeCount } = snapshot;
+  const classNames: string[] = [];
+  const codes = new Map<string, number>();
+  const codeOf = (name: string): number => {
+    let code = codes.get(name);
+    if (code === undefined) {
+      code = classNames.length;
+      classNames.push(name);
+      codes.set(name, code);
+    }
+    return code;
+  };
+  const codeOfText = new Int32Array(strings.count).fill(-1);
+  const codeOfType = nodeTypes.map((type) =>
+    isNamedByConstructor(type) ? -1 : codeOf(classNameOf(type, "")),
+  );
+  const result = new Int32Array(nodeCount);
+  for (let node = 0; node < nodeCount; node++) {
+    const type = typeOf[node] as number;
+    let code = codeOfType[type] as number;
+    if (code === -1) {
+      const text = nameOf[node] as number;
+      code = codeOfText[text] as number;
+      if (code === -1) {
+        code = codeOf(
+          classNameOf(nodeTypes[type] as string, strings.text(text, classNameBytesMax)),
+        );
+        codeOfText[text] = code;
+      }
+    }
+    result[node] = code;
+  }
+  return { classNames, classNameOf: result };
+}
+
+function sitesOf({ nodeCount, traceNodeOf, sites }: Snapshot): Int32Array {
+  const siteOf = new Int32Array(nodeCount).fill(-1);
+  if (traceNodeOf === undefined) return siteOf;
+  for (let node = 0; node < nodeCount; node++) {
+    siteOf[node] = sites.siteOf.get(traceNodeOf[node] as number) ?? -1;
+  }
+  return siteOf;
+}
