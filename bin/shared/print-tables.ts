@@ -35,6 +35,9 @@ function isNumber(unit: Column["unit"]): boolean {
 
 function cellText(value: unknown, { unit }: Column): string {
   if (value === null || value === undefined) return unit === "percent" ? "new" : "";
+  if (unit === "id" && (typeof value === "number" || typeof value === "bigint")) {
+    return `0x${value.toString(16)}`;
+  }
   if (typeof value === "number") {
     return unit === "percent" ? `${value.toFixed(1)} %` : value.toLocaleString("en");
   }

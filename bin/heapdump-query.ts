@@ -1,0 +1,193 @@
+#!/usr/bin/env node
+import { exitCodes, HeapdumpError } from "../src/errors.js";
+import { serverFor } from "../src/load/server/server.js";
+import type { Pipeline, Query, QueryArguments } from "../src/query/define-query.js";
+import { choiceOf } from "../src/query/one-dump/retainers.js";
+import { ask, completeDumps, parseId, pipelineOf, queryNamed } from "../src/query/query.js";
+import { queries } from "../src/query/queries.js";
+import { csvText } from "../src/report/csv.js";
+import type { Table } from "../schemas/table.js";
+import { toolVersion } from "../src/tool-version.js";
+import { connect } from "./shared/connect.js";
+import { parseOptions, wholeNumber } from "./shared/options.js";
+import { tablesText } from "./shared/print-tables.js";
+import { runCommand, type Invocation } from "./shared/run-command.js";
+
+const usage = `usage: heapdump-query QUERY [ID | NAME…] --db NAME [--dump NAME|latest]
+       heapdump-query --list | --dumps --db NAME
+
+${queries.map((query) => `  ${`${query.name}${argumentOf(query)}`.padEnd(24)} ${query.question}`).join("\n")}
+
+  -d, --db NAME      database (required)
+      --uri URI      server; default: MONGODB_URI, one on localhost:27017, else one of our own
+      --dump NAME    which dump; default: the newest one
+      --class X, --type T, --site FILE:LINE, --where JSON    which objects, for retainers
+      --all N        paths wanted, for path
+      --limit N      rows; default 20
+      --sort COLUMN  sort the rows by a column, -COLUMN downwards
+      --json, --csv  the rows for a program
+      --pipeline     the aggregation, to be pasted into mongosh; nothing is asked
+      --version, -h, --help
+
+Ids are written 0x7f9c… or in decimal, roots as _ROOTS_ or root:vm.
+Exit codes: 0, 1 failed, 2 wrong usage, 4 no such dump or object, 5 no server, 6 authentication, 70 our fault.
+`;
+
+function argumentOf(query: Query): string {
+  if (query.takes === "id") return " ID";
+  if (query.takes === "id-or-nothing") return " [ID]";
+  if (query.takes === "names") return " [NAME…]";
+  return query.takes === "objects" ? " --class X" : "";
+}
+
+const options = {
+  db: { type: "string", short: "d" },
+  uri: { type: "string" },
+  dump: { type: "string" },
+  class: { type: "string" },
+  type: { type: "string" },
+  site: { type: "string" },
+  where: { type: "string" },
+  all: { type: "string" },
+  limit: { type: "string" },
+  sort: { type: "string" },
+  json: { type: "boolean" },
+  csv: { type: "boolean" },
+  pipeline: { type: "boolean" },
+  list: { type: "boolean" },
+  dumps: { type: "boolean" },
+  version: { type: "boolean" },
+  help: { type: "boolean", short: "h" },
+} as const;
+
+type Values = ReturnType<typeof parseOptions<typeof options>>["values"];
+
+async function main({ argv, signal }: Invocation): Promise<number> {
+  const { values, positionals } = parseOptions(argv, options);
+  if (values.help === true || (argv.length === 0 && process.stdout.isTTY)) {
+    process.stdout.write(usage);
+    return exitCodes.ok;
+  }
+  if (values.version === true) {
+    process.stdout.write(`${toolVersion}\n`);
+    return exitCodes.ok;
+  }
+  if (values.list === true) {
+    const lines = queries.map(
+      (query) => `${`${query.name}${argumentOf(query)}`.padEnd(24)} ${query.question}`,
+    );
+    process.stdout.write(`${lines.join("\n")}\n`);
+    return exitCodes.ok;
+  }
+  const [name, ...words] = positionals;
+  const query = values.dumps === true ? undefined : queryNamed(nameOf(name));
+  if (values.db === undefined)
+    throw new HeapdumpError("usage/bad-option", "name a database with --db");
+  const given = query === undefined ? undefined : argumentsOf(query, words, values);
+  const limit = wholeNumber("limit", values.limit, { min: 1, max: 1_000_000 }) ?? 20;
+  const asked = { dump: values.dump ?? "latest", limit, sort: values.sort, signal };
+  const server = await serverFor({ uri: values.uri, signal });
+  const client = await connect(server.uri);
+  try {
+    const db = client.db(values.db);
+    if (query === undefined || given === undefined) {
+      print(await dumpsTable(db), values);
+    } else if (values.pipeline === true) {
+      process.stdout.write(shellText(await pipelineOf(db, query, given, asked), values.db));
+    } else print(await ask(db, query, given, asked), values, query);
+    return exitCodes.ok;
+  } finally {
+    await client.close();
+  }
+}
+
+function nameOf(name: string | undefined): string {
+  if (name === undefined)
+    throw new HeapdumpError("usage/bad-option", "name a query; --list prints them");
+  return name;
+}
+
+function argumentsOf(query: Query, words: readonly string[], values: Values): QueryArguments {
+  const takesId = query.takes === "id" || query.takes === "id-or-nothing";
+  if (!takesId && query.takes !== "names" && words.length > 0) {
+    throw new HeapdumpError(
+      "query/bad-argument",
+      `${query.name} takes no "${(words[0] ?? "").slice(0, 60)}"`,
+    );
+  }
+  if (takesId && words.length > 1) {
+    throw new HeapdumpError("query/bad-argument", `${query.name} takes one id`);
+  }
+  if (query.takes === "id" && words.length === 0) {
+    throw new HeapdumpError("query/bad-argument", `${query.name} needs the id of an object`);
+  }
+  const [word] = words;
+  const id = takesId && word !== undefined ? parseId(word) : undefined;
+  const { where, text } = query.takes === "objects" ? choiceOf(values) : { where: {}, text: "" };
+  return {
+    ...(id === undefined ? {} : { id }),
+    names: query.takes === "names" ? words : [],
+    where,
+    whereText: text,
+    all: wholeNumber("all", values.all, { min: 1, max: 1000 }) ?? 1,
+  };
+}
+
+async function dumpsTable(db: Parameters<typeof completeDumps>[0]): Promise<Table> {
+  const dumps = await completeDumps(db);
+  return {
+    title: `dumps in ${db.databaseName}`,
+    columns: [
+      { key: "name", title: "dump", unit: "text" },
+      { key: "taken_at", title: "taken", unit: "date" },
+      { key: "format", title: "format", unit: "text" },
+      { key: "objects", title: "objects", unit: "count" },
+      { key: "bytes", title: "bytes", unit: "bytes" },
+      { key: "series", title: "series", unit: "text" },
+    ],
+    rows: dumps.map((dump) => ({
+      name: dump._id,
+      taken_at: dump.taken_at.toISOString(),
+      format: dump.format,
+      objects: dump.counters.objects,
+      bytes: dump.counters.bytes,
+      series: dump.series,
+    })),
+    notes: dumps.length === 0 ? ["None is loaded: heapdump-import FILE --db NAME."] : [],
+  };
+}
+
+function print(table: Table, values: Values, query?: Query): void {
+  if (values.json === true) {
+    const plain = query?.json?.(table.rows) ?? {
+      title: table.title,
+      rows: table.rows,
+      notes: table.notes,
+    };
+    process.stdout.write(`${JSON.stringify(plain, jsonValue, 2)}\n`);
+  } else if (values.csv === true) process.stdout.write(csvText(table));
+  else process.stdout.write(tablesText([table]));
+}
+
+/** Integers beyond 2^53 as text: JSON readers would round them. */
+function jsonValue(_: string, value: unknown): unknown {
+  return typeof value === "bigint" ? value.toString() : value;
+}
+
+/** What can be pasted into mongosh. Keys are quoted; whole numbers beyond 32 bits are NumberLong there. */
+function shellText({ collection, stages }: Pipeline, database: string): string {
+  const text = JSON.stringify(
+    stages,
+    (_, value: unknown) => {
+      if (typeof value === "bigint") return `\u0001Long("${value}")\u0001`;
+      if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) > 0x7fff_ffff) {
+        return `\u0001Long("${value}")\u0001`;
+      }
+      return value;
+    },
+    2,
+  ).replace(/"\\u0001Long\(\\"(-?\d+)\\"\)\\u0001"/g, 'Long("$1")');
+  return `db.getSiblingDB(${JSON.stringify(database)}).getCollection(${JSON.stringify(collection)}).aggregate(${text})\n`;
+}
+
+await runCommand(main);

@@ -1,0 +1,84 @@
+import type { Document } from "mongodb";
+import type { HeapDocument, QueryContext, StoredId } from "./define-query.js";
+import { edgeFields, edgeOf, labelFields, labelOf } from "./object-labels.js";
+
+/** Ids of one look-up: long lists of ids cost more than several look-ups. */
+const lookUpMax = 10_000;
+
+/** One step of a path from a root. */
+export type Step = {
+  readonly id: StoredId;
+  readonly label: string;
+  /** The reference to the next step. */
+  readonly edge: string;
+  readonly object: HeapDocument;
+};
+
+/** The objects of the ids, by id; those that are not there are left out. */
+export async function objectsOf(
+  ids: readonly StoredId[],
+  context: QueryContext,
+  fields: Document = labelFields,
+): Promise<Map<StoredId, HeapDocument>> {
+  const found = new Map<StoredId, HeapDocument>();
+  for (let from = 0; from < ids.length; from += lookUpMax) {
+    context.signal?.throwIfAborted();
+    const slice = ids.slice(from, from + lookUpMax);
+    const cursor = context.objects.aggregate<HeapDocument>(
+      [{ $match: { _id: { $in: slice } } }, { $project: fields }],
+      { batchSize: lookUpMax },
+    );
+    for await (const object of cursor) found.set(object._id, object);
+  }
+  return found;
+}
+
+/** The pipeline of the chain from an object up a field (`parent`, `dominator`), in one document. */
+export function chainStages(id: StoredId, collection: string, field: string): Document[] {
+  return [
+    { $match: { _id: id } },
+    {
+      $graphLookup: {
+        from: collection,
+        startWith: `$${field}`,
+        connectFromField: field,
+        connectToField: "_id",
+        as: "chain",
+        depthField: "steps",
+        maxDepth: chainStepsMax,
+      },
+    },
+    {
+      $project: {
+        ...labelFields,
+        chain: {
+          $map: {
+            input: "$chain",
+            as: "one",
+            in: { _id: "$$one._id", steps: "$$one.steps" },
+          },
+        },
+      },
+    },
+  ];
+}
+
+/** A list a million long has a path that long: its end near the object is what a person reads. */
+const chainStepsMax = 200;
+
+/** The path from the root to an object, every step labelled. `ids` run from the root down to it. */
+export async function labelledPath(
+  ids: readonly StoredId[],
+  context: QueryContext,
+): Promise<Step[]> {
+  const steps: Step[] = [];
+  for (const [index, id] of ids.entries()) {
+    const next = ids[index + 1];
+    const fields = next === undefined ? labelFields : { ...labelFields, ...edgeFields(next) };
+    const object = (await objectsOf([id], context, fields)).get(id);
+    if (object === undefined) continue;
+    const edge = next === undefined ? "" : edgeOf(object, next);
+    steps.push({ id, label: labelOf(object), edge, object });
+  }
+  return steps;
+}

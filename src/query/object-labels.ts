@@ -1,0 +1,126 @@
+import type { Document } from "mongodb";
+import type { HeapDocument, StoredId } from "./define-query.js";
+
+/** The fields that labels and edges are made of; long lists are not among them. */
+export const labelFields: Document = {
+  type: 1,
+  class_name: 1,
+  name: {
+    $cond: [{ $eq: [{ $type: "$name" }, "string"] }, { $substrCP: ["$name", 0, 120] }, "$$REMOVE"],
+  },
+  type_name: 1,
+  imemo_type: 1,
+  struct: 1,
+  parent: 1,
+  dominator: 1,
+  depth: 1,
+  memsize: 1,
+  retained_size: 1,
+  retained_count: 1,
+  proc: 1,
+  env_of: 1,
+  file: 1,
+  line: 1,
+  "block.iseq.name": 1,
+  "block.iseq.filename": 1,
+  "block.iseq.line": 1,
+  filename: 1,
+};
+
+/** Where a closure was made: `app.rb:19`; undefined for what is none. */
+export function placeOf(object: HeapDocument): string | undefined {
+  const proc = object["proc"] as Document | undefined;
+  const owner = object["env_of"] as Document | undefined;
+  const iseq = (object["block"] as Document | undefined)?.["iseq"] as Document | undefined;
+  const file = proc?.["file"] ?? owner?.["file"] ?? iseq?.["filename"];
+  const line = proc?.["line"] ?? owner?.["line"] ?? iseq?.["line"];
+  return typeof file === "string" ? `${file}:${String(line ?? "?")}` : undefined;
+}
+
+/** An object in a word or two, as a person knows it: `Shop::Broker`, `proc at app.rb:19`, `Array`. */
+export function labelOf(object: HeapDocument): string {
+  const { type, class_name: className } = object;
+  const name = object["name"] as unknown;
+  const kind = (object["type_name"] ?? object["struct"]) as string | undefined;
+  if (type === "ROOT") return String(object._id);
+  if ((type === "CLASS" || type === "MODULE" || type === "ICLASS") && typeof name === "string") {
+    return name;
+  }
+  const place = placeOf(object);
+  if (kind === "proc") return place === undefined ? "proc" : `proc at ${place}`;
+  if (kind === "VM/env" || object["imemo_type"] === "env") return "env";
+  if (type === "closure" && typeof name === "string" && name !== "") return `closure ${name}()`;
+  return className ?? kind ?? (object["imemo_type"] as string | undefined) ?? type ?? "object";
+}
+
+/** What reference edges are computed from, for one target: its place in the lists, found by the server. */
+export function edgeFields(target: StoredId): Document {
+  return {
+    edge_index: indexIn("$references", target),
+    val_index: indexIn("$val", target),
+    env_index: indexIn("$env", target),
+    edge_name: {
+      $arrayElemAt: [{ $ifNull: ["$reference_names", []] }, indexIn("$references", target)],
+    },
+    // The whole kinds are one letter each; the place is that of the reference.
+    edge_kind: {
+      $cond: [
+        { $eq: [{ $type: "$reference_kinds" }, "string"] },
+        { $substrCP: ["$reference_kinds", { $max: [0, indexIn("$references", target)] }, 1] },
+        "$$REMOVE",
+      ],
+    },
+    class: 1,
+    local_table: "$block.iseq.local_table",
+  };
+}
+
+function indexIn(list: string, target: StoredId): Document {
+  return { $cond: [{ $isArray: list }, { $indexOfArray: [list, target] }, -1] };
+}
+
+/** The edge from a holder to its target, as a person writes it: `@name`, `[37]`, `{"key"}`, `env`. */
+export function edgeOf(holder: HeapDocument, target: StoredId): string {
+  const name = holder["edge_name"] as string | undefined;
+  const valIndex = holder["val_index"] as number | undefined;
+  const edgeIndex = (holder["edge_index"] as number | undefined) ?? -1;
+  if (holder["class"] === target && edgeIndex < 0) return "class";
+  if (holder.type === "ARRAY" || holder.type === "array") {
+    const index = valIndex !== undefined && valIndex >= 0 ? valIndex : edgeIndex;
+    return index >= 0 ? `[${name !== undefined && /^\d+$/.test(name) ? name : index}]` : "";
+  }
+  const envIndex = holder["env_index"] as number | undefined;
+  if (envIndex !== undefined && envIndex >= 0) {
+    const locals = holder["local_table"] as unknown[] | undefined;
+    const local = locals?.[envIndex];
+    return typeof local === "string" ? local : `slot ${envIndex}`;
+  }
+  if (name === "envval") return "env";
+  if (name !== undefined && name !== "") {
+    const isKey = holder.type === "HASH" && !name.startsWith("[") && !name.startsWith("(");
+    return isKey ? `[${JSON.stringify(name)}]` : name;
+  }
+  return "";
+}
+
+/** A path in one line: `Shop::Broker → @subscribers → Array[37] → proc at app.rb:19`. */
+export function pathText(
+  steps: readonly { readonly label: string; readonly edge: string }[],
+): string {
+  return steps
+    .map(({ label, edge }, index) => {
+      const next = steps[index + 1]?.label;
+      // `Shop → Broker → Shop::Broker` says one thing twice.
+      if (next === undefined || edge === "" || next === edge || next.endsWith(`::${edge}`))
+        return label;
+      return edge.startsWith("[") || edge.startsWith("{")
+        ? `${label}${edge}`
+        : `${label} → ${edge}`;
+    })
+    .join(" → ");
+}
+
+/** Dump text in hexadecimal where it is an address, as it is elsewhere. */
+export function idText(id: unknown): string {
+  return typeof id === "number" || typeof id === "bigint" ? `0x${id.toString(16)}` : String(id);
+}

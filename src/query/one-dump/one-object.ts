@@ -1,0 +1,291 @@
+import type { Document } from "mongodb";
+import { HeapdumpError } from "../../errors.js";
+import {
+  defineQuery,
+  type HeapDocument,
+  type QueryContext,
+  type StoredId,
+} from "../define-query.js";
+import { chainStages, labelledPath, objectsOf, type Step } from "../ancestors.js";
+import {
+  edgeFields,
+  edgeOf,
+  idText,
+  labelFields,
+  labelOf,
+  pathText,
+  placeOf,
+} from "../object-labels.js";
+
+const edgeColumns = [
+  { key: "id", title: "id", unit: "id" },
+  { key: "label", title: "object", unit: "text" },
+  { key: "edge", title: "by", unit: "text" },
+  { key: "type", title: "type", unit: "text" },
+  { key: "memsize", title: "shallow", unit: "bytes" },
+  { key: "retained_size", title: "retained", unit: "bytes" },
+  { key: "retained_count", title: "retained objects", unit: "count" },
+] as const;
+
+/** The id given, which a query on one object must have. */
+export function givenId(id: StoredId | undefined): StoredId {
+  if (id === undefined) throw new HeapdumpError("query/bad-argument", "name an object by its id");
+  return id;
+}
+
+function rowOf(object: HeapDocument, edge: string): Record<string, unknown> {
+  const { memsize, retained_size, retained_count, type } = object;
+  return {
+    id: object._id,
+    label: labelOf(object),
+    edge,
+    type,
+    memsize,
+    retained_size,
+    retained_count,
+  };
+}
+
+/** @throws {HeapdumpError} `query/not-found` */
+export async function mustExist(id: StoredId, context: QueryContext): Promise<void> {
+  const found = await context.objects.findOne({ _id: id }, { projection: { _id: 1 } });
+  if (found !== null) return;
+  const near =
+    typeof id === "string"
+      ? []
+      : await context.objects
+          .aggregate<HeapDocument>([
+            { $match: { _id: { $lte: id } } },
+            { $sort: { _id: -1 } },
+            { $limit: 1 },
+            { $project: { _id: 1 } },
+          ])
+          .toArray();
+  const hint = near[0] === undefined ? "" : `; the nearest below it is ${idText(near[0]._id)}`;
+  throw new HeapdumpError(
+    "query/not-found",
+    `no object ${idText(id)} in ${context.dump._id}${hint}`,
+  );
+}
+
+export const referrers = defineQuery({
+  name: "referrers",
+  question: "Which objects hold a reference to this one?",
+  takes: "id",
+  scans: false,
+  columns: edgeColumns,
+  pipeline: ({ id }, dump, limit) => ({
+    collection: dump.collection,
+    stages: [
+      { $match: { references: givenId(id) } }, // Served by the index on references.
+      { $limit: limit },
+      { $project: { ...labelFields, ...edgeFields(givenId(id)), part_of: 1 } },
+    ],
+  }),
+  answer: async (found, { id }, context) => {
+    await mustExist(givenId(id), context);
+    // A continuation document stands for the object that it belongs to.
+    const owners = await objectsOf(
+      found.flatMap((one) => (one["part_of"] === undefined ? [] : [one["part_of"] as StoredId])),
+      context,
+    );
+    const rows = (found as HeapDocument[]).map((one) => {
+      const owner = owners.get(one["part_of"] as StoredId);
+      return rowOf(owner ?? one, edgeOf(one, givenId(id)));
+    });
+    const note =
+      rows.length === 0
+        ? ["No object refers to it: it is a root, or garbage, or known to the class only."]
+        : [];
+    return { rows, notes: note };
+  },
+});
+
+export const references = defineQuery({
+  name: "references",
+  question: "To which objects does this one hold a reference?",
+  takes: "id",
+  scans: false,
+  columns: edgeColumns,
+  pipeline: ({ id }, dump, limit) => ({
+    collection: dump.collection,
+    stages: [
+      { $match: { _id: givenId(id) } },
+      {
+        $project: {
+          type: 1,
+          references: { $slice: [{ $ifNull: ["$references", []] }, limit] },
+          reference_names: { $slice: [{ $ifNull: ["$reference_names", []] }, limit] },
+          total: { $size: { $ifNull: ["$references", []] } },
+        },
+      },
+    ],
+  }),
+  answer: async (found, { id }, context) => {
+    await mustExist(givenId(id), context);
+    const [holder] = found;
+    const ids = (holder?.["references"] ?? []) as StoredId[];
+    const names = (holder?.["reference_names"] ?? []) as string[];
+    const objects = await objectsOf([...new Set(ids)], context);
+    const rows = ids.flatMap((target, index) => {
+      const object = objects.get(target);
+      if (object === undefined) return [];
+      const name = names[index] ?? "";
+      const isList = holder?.["type"] === "ARRAY" || holder?.["type"] === "array";
+      return [rowOf(object, name !== "" ? name : isList ? `[${index}]` : "")];
+    });
+    const total = Number(holder?.["total"] ?? 0);
+    const notes = rows.length === 0 ? ["It refers to no object."] : [];
+    if (total > ids.length) notes.push(`${total - ids.length} more: raise --limit.`);
+    return { rows, notes };
+  },
+});
+
+export const object = defineQuery({
+  name: "object",
+  question: "What is this object: its fields, what it refers to, what refers to it?",
+  takes: "id",
+  scans: false,
+  columns: [
+    { key: "part", title: "", unit: "text" },
+    { key: "name", title: "", unit: "text" },
+    { key: "value", title: "", unit: "text" },
+  ],
+  pipeline: ({ id }, dump) => ({
+    collection: dump.collection,
+    stages: [{ $match: { _id: givenId(id) } }, { $limit: 1 }],
+  }),
+  answer: async (found, given, context) => {
+    const id = givenId(given.id);
+    await mustExist(id, context);
+    const [document = {}] = found;
+    const hidden = new Set([
+      "references",
+      "reference_names",
+      "reference_kinds",
+      "val",
+      "dangling_references",
+    ]);
+    const rows: Record<string, unknown>[] = [];
+    for (const [name, value] of Object.entries(document)) {
+      const isId = ["_id", "class", "parent", "dominator"].includes(name);
+      const isLong = hidden.has(name) && Array.isArray(value);
+      const text = isId
+        ? idText(value)
+        : isLong
+          ? `${(value as unknown[]).length} elements`
+          : JSON.stringify(value);
+      rows.push({
+        part: "field",
+        name,
+        value: text.length > 400 ? `${text.slice(0, 399)}…` : text,
+      });
+    }
+    const place = placeOf(document as HeapDocument);
+    if (place !== undefined) rows.push({ part: "made at", name: "", value: place });
+    for (const [part, query] of [
+      ["refers to", references],
+      ["referred to by", referrers],
+    ] as const) {
+      const { collection, stages } = query.pipeline(given, context.dump, 20);
+      const raw = await context.db
+        .collection(collection)
+        .aggregate([...stages])
+        .toArray();
+      const answer = await query.answer?.(raw, given, context);
+      for (const row of answer?.rows ?? []) {
+        rows.push({
+          part,
+          name: row["edge"],
+          value: `${String(row["label"])} ${idText(row["id"])}`,
+        });
+      }
+    }
+    return { rows, notes: [] };
+  },
+});
+
+export const path = defineQuery({
+  name: "path",
+  question: "Through which references does a root reach this object?",
+  takes: "id",
+  scans: false,
+  columns: [
+    { key: "path", title: "path", unit: "count" },
+    { key: "step", title: "step", unit: "count" },
+    { key: "id", title: "id", unit: "id" },
+    { key: "label", title: "object", unit: "text" },
+    { key: "edge", title: "holds the next by", unit: "text" },
+    { key: "retained_size", title: "retained", unit: "bytes" },
+    { key: "retained_count", title: "retained objects", unit: "count" },
+  ],
+  pipeline: ({ id }, dump) => ({
+    collection: dump.collection,
+    stages: chainStages(givenId(id), dump.collection, "parent"),
+  }),
+  answer: async (found, given, context) => {
+    const id = givenId(given.id);
+    await mustExist(id, context);
+    const [start] = found as HeapDocument[];
+    if (start?.depth === undefined) {
+      return {
+        rows: [],
+        notes: ["No root reaches it: it is garbage, or held by what the dump does not show."],
+      };
+    }
+    const paths = [await labelledPath([...idsOf(start), id], context)];
+    if (given.all > 1) paths.push(...(await otherPaths(id, start, given.all - 1, context)));
+    const rows = paths.flatMap((steps, number) =>
+      steps.map((step, index) => ({
+        path: number + 1,
+        step: index,
+        id: step.id,
+        label: step.label,
+        edge: step.edge,
+        retained_size: step.object.retained_size,
+        retained_count: step.object.retained_count,
+      })),
+    );
+    return { rows, notes: paths.map((steps) => pathText(withoutRoot(steps))) };
+  },
+});
+
+/** The first step is often the list of all roots, which says little. */
+function withoutRoot(steps: readonly Step[]): readonly Step[] {
+  return steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps;
+}
+
+/** Ids from the root down to the object's parent. */
+function idsOf(start: Document): StoredId[] {
+  const chain = (start["chain"] ?? []) as { _id: StoredId; steps: number }[];
+  return [...chain].sort((one, two) => Number(two.steps) - Number(one.steps)).map(({ _id }) => _id);
+}
+
+/** Paths through the other referrers, shortest first, that do not lead through the object itself. */
+async function otherPaths(
+  id: StoredId,
+  start: HeapDocument,
+  count: number,
+  context: QueryContext,
+): Promise<Step[][]> {
+  const holders = await context.objects
+    .aggregate<HeapDocument>([
+      { $match: { references: id, depth: { $exists: true } } },
+      { $project: { depth: 1, kind: edgeFields(id)["edge_kind"] } },
+      { $match: { kind: { $ne: "w" } } },
+      { $sort: { depth: 1, _id: 1 } },
+      { $limit: count * 4 + 1 },
+    ])
+    .toArray();
+  const paths: Step[][] = [];
+  for (const holder of holders) {
+    if (holder._id === start.parent || paths.length === count) continue;
+    const [chain] = await context.objects
+      .aggregate(chainStages(holder._id, context.dump.collection, "parent"))
+      .toArray();
+    if (chain === undefined) continue;
+    const ids = [...idsOf(chain), holder._id];
+    if (!ids.includes(id)) paths.push(await labelledPath([...ids, id], context));
+  }
+  return paths;
+}

@@ -1,0 +1,358 @@
+import type { Document } from "mongodb";
+import { HeapdumpError } from "../../errors.js";
+import { labelledPath } from "../ancestors.js";
+import {
+  defineQuery,
+  type HeapDocument,
+  type QueryContext,
+  type StoredId,
+} from "../define-query.js";
+import { idText, labelFields, labelOf, pathText } from "../object-labels.js";
+
+/**
+ * Rounds up the paths, one a step: beyond it a group's path begins with "…". A leak is rarely that deep, a list is.
+ */
+const roundsMax = 60;
+/** Paths sampled with all their edges named, one a group. */
+const namedMax = 10;
+/** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
+const namedReferencesMax = 64;
+
+/** A holder as the rounds see it. */
+type Holder = {
+  readonly label: string;
+  readonly parent: StoredId | undefined;
+  readonly dominator: StoredId | undefined;
+  readonly references: readonly StoredId[];
+  readonly names: readonly string[];
+  readonly isList: boolean;
+};
+
+const holderFields: Document = {
+  ...labelFields,
+  references: {
+    $cond: [
+      { $in: ["$type", ["ARRAY", "array", "HASH"]] },
+      [],
+      { $slice: [{ $ifNull: ["$references", []] }, namedReferencesMax] },
+    ],
+  },
+  reference_names: { $slice: [{ $ifNull: ["$reference_names", []] }, namedReferencesMax] },
+};
+
+/** Instances that are held in one way so far: all with the same object above them and the same path below that. */
+type Bundle = {
+  readonly above: StoredId | undefined;
+  /** Steps from the instance upwards, told by class. */
+  readonly steps: readonly string[];
+  readonly last: StoredId;
+  count: number;
+  bytes: number;
+  retainedBytes: number;
+  retainedCount: number;
+  readonly sample: StoredId;
+  /** Dominators of the instances. */
+  readonly dominators: Set<StoredId>;
+};
+
+export const retainers = defineQuery({
+  name: "retainers",
+  question: "What holds the instances of a class, grouped by how they are held?",
+  takes: "objects",
+  scans: false,
+  columns: [
+    { key: "count", title: "instances", unit: "count" },
+    { key: "bytes", title: "shallow", unit: "bytes" },
+    { key: "retained_bytes", title: "retained", unit: "bytes" },
+    { key: "retained_count", title: "retained objects", unit: "count" },
+    { key: "path", title: "held by", unit: "text" },
+    { key: "dominator", title: "closest common dominator", unit: "text" },
+    { key: "dominator_retains", title: "it retains objects", unit: "count" },
+    { key: "sample_id", title: "for example", unit: "id" },
+    { key: "sample", title: "its path", unit: "text" },
+  ],
+  // The first round; the next ones ask for the holders found, level by level, until the roots.
+  pipeline: ({ where }, dump) => ({
+    collection: dump.collection,
+    stages: [
+      { $match: where },
+      {
+        $group: {
+          _id: { parent: "$parent", dominator: "$dominator", reached: { $gte: ["$depth", 0] } },
+          count: { $sum: 1 },
+          bytes: { $sum: "$memsize" },
+          retained_bytes: { $sum: "$retained_size" },
+          retained_count: { $sum: "$retained_count" },
+          sample: { $first: "$_id" },
+        },
+      },
+    ],
+  }),
+  answer: async (found, given, context) => {
+    if (found.length === 0) {
+      const notes = [`No object with ${given.whereText} in ${context.dump._id}.`];
+      return { rows: [], notes };
+    }
+    const unreached = found.filter((group) => (group["_id"] as Document)["reached"] !== true);
+    const known = new Map<StoredId, Holder>();
+    const bundles = await climb(found, known, context);
+    const groups = mergeByPath(bundles);
+    groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
+    const shown = groups.slice(0, context.limit);
+    const rows = [];
+    for (const [index, group] of shown.entries()) {
+      const common = await commonDominator([...group.dominators], known, context);
+      const dominator =
+        common === undefined
+          ? undefined
+          : ((await context.objects.findOne({ _id: common }, { projection: labelFields })) ??
+            undefined);
+      rows.push({
+        count: group.count,
+        bytes: group.bytes,
+        retained_bytes: group.retainedBytes,
+        retained_count: group.retainedCount,
+        path: [...group.steps].reverse().join(" → "),
+        dominator: dominator === undefined ? "" : `${labelOf(dominator)} ${idText(common)}`,
+        dominator_id: common,
+        dominator_retains: dominator?.retained_count,
+        sample_id: group.sample,
+        sample: index < namedMax ? await samplePath(group.sample, known, context) : "",
+      });
+    }
+    const notes: string[] = [];
+    const lost = unreached.reduce((sum, group) => sum + Number(group["count"]), 0);
+    if (lost > 0)
+      notes.push(
+        `${lost} more are reached from no root: garbage, or held by what the dump does not show.`,
+      );
+    if (groups.length > shown.length) {
+      notes.push(`${groups.length - shown.length} more groups: raise --limit.`);
+    }
+    return { rows, notes };
+  },
+});
+
+/** Goes up from the instances, all paths at once; bundles that meet at one object with one path become one. */
+async function climb(
+  found: readonly Document[],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<Bundle[]> {
+  const done: Bundle[] = [];
+  let open: Bundle[] = [];
+  for (const group of found) {
+    const key = group["_id"] as { parent?: StoredId; dominator?: StoredId; reached?: boolean };
+    if (key.reached !== true) continue;
+    const bundle: Bundle = {
+      above: key.parent,
+      steps: [],
+      last: group["sample"] as StoredId,
+      count: Number(group["count"]),
+      bytes: Number(group["bytes"]),
+      retainedBytes: Number(group["retained_bytes"]),
+      retainedCount: Number(group["retained_count"]),
+      sample: group["sample"] as StoredId,
+      dominators: new Set(key.dominator === undefined ? [] : [key.dominator]),
+    };
+    (bundle.above === undefined ? done : open).push(bundle);
+  }
+  for (let round = 0; open.length > 0; round++) {
+    if (round === roundsMax) {
+      done.push(...open.map((bundle) => ({ ...bundle, steps: [...bundle.steps, "…"] })));
+      break;
+    }
+    await learn(
+      open.map((bundle) => bundle.above as StoredId),
+      known,
+      context,
+    );
+    const next = new Map<string, Bundle>();
+    for (const bundle of open) {
+      const above = bundle.above as StoredId;
+      const holder = known.get(above);
+      if (holder === undefined) continue;
+      const step = stepText(holder, bundle.last);
+      const raised: Bundle = {
+        ...bundle,
+        // A list is one step, however long it is.
+        steps: bundle.steps.at(-1) === step ? bundle.steps : [...bundle.steps, step],
+        above: holder.parent,
+        last: above,
+      };
+      const key = `${String(above)}\0${raised.steps.join("\0")}`;
+      const same = next.get(key);
+      if (same === undefined) next.set(key, raised);
+      else absorb(same, raised);
+    }
+    open = [];
+    for (const bundle of next.values()) (bundle.above === undefined ? done : open).push(bundle);
+  }
+  return done;
+}
+
+function absorb(into: Bundle, other: Bundle): void {
+  into.count += other.count;
+  into.bytes += other.bytes;
+  into.retainedBytes += other.retainedBytes;
+  into.retainedCount += other.retainedCount;
+  for (const dominator of other.dominators) into.dominators.add(dominator);
+}
+
+function mergeByPath(bundles: readonly Bundle[]): Bundle[] {
+  const groups = new Map<string, Bundle>();
+  for (const bundle of bundles) {
+    const key = bundle.steps.join("\0");
+    const same = groups.get(key);
+    if (same === undefined) groups.set(key, { ...bundle, dominators: new Set(bundle.dominators) });
+    else absorb(same, bundle);
+  }
+  return [...groups.values()];
+}
+
+/** A holder and how it holds: `Shop::Broker.@subscribers`, `Array[…]`, `proc at app.rb:19 (env)`. */
+function stepText(holder: Holder, target: StoredId): string {
+  if (holder.isList) return `${holder.label}[…]`;
+  const index = holder.references.indexOf(target);
+  const name = index < 0 ? "" : (holder.names[index] ?? "");
+  if (name === "" || name === "envval" || name === "(environment)") return holder.label;
+  return `${holder.label}.${name}`;
+}
+
+/** Asks for the holders that are not known yet. */
+async function learn(
+  ids: readonly StoredId[],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<void> {
+  const wanted = [...new Set(ids)].filter((id) => !known.has(id));
+  for (let from = 0; from < wanted.length; from += 10_000) {
+    context.signal?.throwIfAborted();
+    const cursor = context.objects.aggregate<HeapDocument>(
+      [{ $match: { _id: { $in: wanted.slice(from, from + 10_000) } } }, { $project: holderFields }],
+      { batchSize: 10_000 },
+    );
+    for await (const object of cursor) {
+      known.set(object._id, {
+        label: labelOf(object),
+        parent: object.parent,
+        dominator: object.dominator,
+        references: (object["references"] ?? []) as StoredId[],
+        names: (object["reference_names"] ?? []) as string[],
+        isList: ["ARRAY", "array", "HASH"].includes(object.type ?? ""),
+      });
+    }
+  }
+}
+
+/** The nearest object that dominates all: climbs from all of them, until what is left is one. */
+async function commonDominator(
+  dominators: readonly StoredId[],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<StoredId | undefined> {
+  const [first] = dominators;
+  if (first === undefined) return undefined;
+  // The chain above the first one, nearest first: the answer stands in it.
+  const chain: StoredId[] = [];
+  let link: StoredId | undefined = first;
+  for (let round = 0; link !== undefined && round < roundsMax * 4; round++) {
+    chain.push(link);
+    await learn([link], known, context);
+    link = known.get(link)?.dominator;
+  }
+  const place = new Map(chain.map((id, index) => [id, index]));
+  let nearest = 0;
+  let climbing = new Set(dominators);
+  for (let round = 0; climbing.size > 0 && round < roundsMax * 4; round++) {
+    const higher: StoredId[] = [];
+    for (const id of climbing) {
+      const at = place.get(id);
+      if (at === undefined) higher.push(id);
+      else nearest = Math.max(nearest, at);
+    }
+    await learn(higher, known, context);
+    const next = new Set<StoredId>();
+    for (const id of higher) {
+      const above = known.get(id)?.dominator;
+      if (above === undefined) return undefined;
+      next.add(above);
+    }
+    climbing = next;
+  }
+  return chain[nearest];
+}
+
+async function samplePath(
+  id: StoredId,
+  known: ReadonlyMap<StoredId, Holder>,
+  context: QueryContext,
+): Promise<string> {
+  const ids: StoredId[] = [id];
+  const start = await context.objects.findOne({ _id: id }, { projection: { parent: 1 } });
+  let above = start?.parent;
+  while (above !== undefined && ids.length <= roundsMax) {
+    ids.unshift(above);
+    above = known.get(above)?.parent;
+  }
+  const steps = await labelledPath(ids, context);
+  return pathText(steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps);
+}
+
+/**
+ * The choice of objects that `--class`, `--type`, `--site` and `--where` make.
+ *
+ * @throws {HeapdumpError} `query/bad-argument`
+ */
+export function choiceOf(words: {
+  readonly class?: string | undefined;
+  readonly type?: string | undefined;
+  readonly site?: string | undefined;
+  readonly where?: string | undefined;
+}): { where: Document; text: string } {
+  const parts: Document[] = [];
+  const texts: string[] = [];
+  if (words.class !== undefined) {
+    parts.push({ class_name: words.class });
+    texts.push(`class ${words.class}`);
+  }
+  if (words.type !== undefined) {
+    parts.push({ type: words.type.replace(/^T_/, "") });
+    texts.push(`type ${words.type}`);
+  }
+  if (words.site !== undefined) {
+    const match = /^(.*):(\d+)$/.exec(words.site);
+    if (match === null) throw new HeapdumpError("query/bad-argument", "--site: expected file:line");
+    parts.push({ file: match[1], line: Number(match[2]) });
+    texts.push(`site ${words.site}`);
+  }
+  if (words.where !== undefined) {
+    parts.push(conditionOf(words.where));
+    texts.push(words.where);
+  }
+  if (parts.length === 0) {
+    throw new HeapdumpError(
+      "query/bad-argument",
+      "choose objects with --class, --type, --site or --where",
+    );
+  }
+  return {
+    where: parts.length === 1 ? (parts[0] as Document) : { $and: parts },
+    text: texts.join(", "),
+  };
+}
+
+/** JavaScript on the server is not ours to run: a condition is data. */
+function conditionOf(text: string): Document {
+  try {
+    const parsed: unknown = JSON.parse(text);
+    const isObject = typeof parsed === "object" && parsed !== null && !Array.isArray(parsed);
+    if (isObject && !/"\$(where|function|accumulator)"/.test(text)) return parsed as Document;
+  } catch {
+    // Told below.
+  }
+  throw new HeapdumpError(
+    "query/bad-argument",
+    `--where: expected a condition as JSON, without $where or $function`,
+  );
+}

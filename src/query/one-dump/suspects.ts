@@ -1,0 +1,164 @@
+import type { Document } from "mongodb";
+import { chainStages, labelledPath } from "../ancestors.js";
+import {
+  byRetained,
+  defineQuery,
+  type HeapDocument,
+  type QueryContext,
+  type StoredId,
+} from "../define-query.js";
+import { idText, labelFields, labelOf, pathText } from "../object-labels.js";
+import { indexedRetainedCountMin } from "./dominators.js";
+
+/** Below this share of the heap nothing is unusual. */
+const shareMin = 0.005;
+/** Large objects looked at. */
+const candidatesMax = 400;
+/** Children that say what an accumulation point accumulates. */
+const childrenSampled = 2_000;
+/** Fewer alike are no accumulation. */
+const alikeMin = 10;
+
+export const suspects = defineQuery({
+  name: "suspects",
+  question:
+    "Which few objects accumulate an unusual share of the heap, and what do they accumulate?",
+  takes: "nothing",
+  scans: false,
+  columns: [
+    { key: "id", title: "accumulation point", unit: "id" },
+    { key: "label", title: "object", unit: "text" },
+    { key: "share", title: "share", unit: "percent" },
+    { key: "retained_count", title: "retained objects", unit: "count" },
+    { key: "retained_size", title: "retained", unit: "bytes" },
+    { key: "children", title: "directly", unit: "count" },
+    { key: "of", title: "of", unit: "text" },
+    { key: "path", title: "path from the root", unit: "text" },
+  ],
+  pipeline: (_, dump) => ({
+    collection: dump.collection,
+    stages: [
+      // Served by the partial index: what retains much is rare.
+      {
+        $match: {
+          retained_count: {
+            $gte: Math.max(
+              indexedRetainedCountMin,
+              Math.ceil((dump.counters.objects - dump.counters.unreachable) * shareMin),
+            ),
+          },
+          dominator: { $gte: 0 },
+        },
+      },
+      { $sort: byRetained(dump) },
+      { $limit: candidatesMax },
+      {
+        $project: { ...labelFields, reference_count: { $size: { $ifNull: ["$references", []] } } },
+      },
+    ],
+  }),
+  answer: async (found, _, context) => {
+    const { counters, format } = context.dump;
+    const byCount = format === "heap-dump-gem" || counters.bytes === 0;
+    const reached = counters.objects - counters.unreachable;
+    const weightOf = (one: Document): number =>
+      Number((byCount ? one["retained_count"] : one["retained_size"]) ?? 0);
+    const total = byCount ? reached : counters.bytes;
+    const rows: Record<string, unknown>[] = [];
+    const notes: string[] = [];
+    for (const one of found as (HeapDocument & { reference_count: number })[]) {
+      if (rows.length === Math.min(context.limit, 10)) break;
+      if (weightOf(one) < total * shareMin || one.reference_count < alikeMin) continue;
+      const alike = await largestKind(one._id, context);
+      // An accumulation point holds most of its weight in many objects of one kind.
+      if (
+        alike === undefined ||
+        alike.count < alikeMin ||
+        alike.weight(byCount) * 2 < weightOf(one)
+      )
+        continue;
+      const path = await pathTo(one._id, context);
+      const share = (weightOf(one) / total) * 100;
+      rows.push({
+        id: one._id,
+        label: labelOf(one),
+        share,
+        retained_count: one.retained_count,
+        retained_size: one.retained_size,
+        children: alike.count,
+        of: alike.label,
+        path,
+      });
+      const what = byCount ? "of all reachable objects" : "of all bytes";
+      notes.push(
+        `${labelOf(one)} ${idText(one._id)} keeps ${share.toFixed(1)} % ${what} alive (${Number(one.retained_count).toLocaleString("en")} objects), through ${alike.count.toLocaleString("en")} × ${alike.label}; it is held by ${path}.`,
+      );
+    }
+    if (rows.length === 0)
+      notes.push(
+        "Nothing stands out: no object keeps an unusual share of the heap alive through many of a kind.",
+      );
+    return { rows, notes };
+  },
+});
+
+type Kind = { readonly label: string; readonly count: number; weight(byCount: boolean): number };
+
+/** The kind of object that makes up most of what an object dominates directly. */
+async function largestKind(id: StoredId, context: QueryContext): Promise<Kind | undefined> {
+  const children = await context.objects
+    .aggregate<HeapDocument>([
+      { $match: { _id: id } },
+      {
+        $project: {
+          total: { $size: "$references" },
+          references: { $slice: ["$references", childrenSampled] },
+        },
+      },
+      { $unwind: "$references" },
+      { $group: { _id: "$references", total: { $first: "$total" } } },
+      {
+        $lookup: {
+          from: context.dump.collection,
+          localField: "_id",
+          foreignField: "_id",
+          as: "child",
+        },
+      },
+      { $unwind: "$child" },
+      { $match: { "child.dominator": id } },
+      { $replaceRoot: { newRoot: { $mergeObjects: ["$child", { total: "$total" }] } } },
+      { $project: { ...labelFields, total: 1 } },
+    ])
+    .toArray();
+  const kinds = new Map<string, { count: number; retainedCount: number; retainedSize: number }>();
+  for (const child of children) {
+    const label = labelOf(child);
+    const kind = kinds.get(label) ?? { count: 0, retainedCount: 0, retainedSize: 0 };
+    kind.count++;
+    kind.retainedCount += Number(child.retained_count ?? 1);
+    kind.retainedSize += Number(child.retained_size ?? 0);
+    kinds.set(label, kind);
+  }
+  const [largest] = [...kinds].sort(([, one], [, two]) => two.retainedCount - one.retainedCount);
+  if (largest === undefined) return undefined;
+  // What was sampled stands for the whole.
+  const scale = Math.max(1, Number(children[0]?.["total"] ?? 0) / childrenSampled);
+  const [label, { count, retainedCount, retainedSize }] = largest;
+  return {
+    label,
+    count: Math.round(count * scale),
+    weight: (byCount) => (byCount ? retainedCount : retainedSize) * scale,
+  };
+}
+
+async function pathTo(id: StoredId, context: QueryContext): Promise<string> {
+  const [start] = await context.objects
+    .aggregate(chainStages(id, context.dump.collection, "parent"))
+    .toArray();
+  const chain = ((start?.["chain"] ?? []) as { _id: StoredId; steps: number }[]).sort(
+    (one, two) => Number(two.steps) - Number(one.steps),
+  );
+  const steps = await labelledPath([...chain.map((one) => one._id), id], context);
+  return pathText(steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps);
+}

@@ -1,0 +1,129 @@
+import type { Document } from "mongodb";
+import { defineQuery } from "../define-query.js";
+
+/** Text shown of a string: it may be secret, and long. */
+const shownCharacters = 60;
+
+export const strings = defineQuery({
+  name: "strings",
+  question: "Which strings are there several times, and what do the copies waste?",
+  takes: "nothing",
+  scans: true,
+  columns: [
+    { key: "value", title: "text", unit: "text" },
+    { key: "count", title: "copies", unit: "count" },
+    { key: "length", title: "characters", unit: "count" },
+    { key: "wasted", title: "wasted", unit: "bytes" },
+    { key: "sample", title: "for example", unit: "id" },
+  ],
+  pipeline: (_, dump, limit) => {
+    const text = dump.format === "heap-dump-gem" ? "$val" : "$value";
+    return {
+      collection: dump.collection,
+      stages: [
+        { $match: { type: { $in: ["STRING", "string", "concatenated string", "sliced string"] } } }, // By the index on type.
+        { $match: { [text.slice(1)]: { $type: "string" } } },
+        {
+          $group: {
+            _id: text,
+            count: { $sum: 1 },
+            bytes: { $sum: { $ifNull: ["$memsize", { $strLenBytes: text }] } },
+            sample: { $first: "$_id" },
+          },
+        },
+        { $match: { count: { $gt: 1 } } },
+        {
+          $set: {
+            wasted: {
+              $multiply: ["$bytes", { $divide: [{ $subtract: ["$count", 1] }, "$count"] }],
+            },
+          },
+        },
+        { $sort: { wasted: -1, count: -1, _id: 1 } },
+        { $limit: limit },
+        {
+          $project: {
+            _id: 0,
+            value: { $substrCP: ["$_id", 0, shownCharacters] },
+            length: { $strLenCP: "$_id" },
+            count: 1,
+            wasted: { $round: "$wasted" },
+            sample: 1,
+          },
+        },
+      ],
+    };
+  },
+  answer: (found) => ({
+    rows: found,
+    notes: found.length === 0 ? ["No string is there twice."] : [],
+  }),
+});
+
+export const collections = defineQuery({
+  name: "collections",
+  question: "Which arrays and hashes are the largest, and which are nearly empty for their size?",
+  takes: "nothing",
+  scans: true,
+  columns: [
+    { key: "kind", title: "", unit: "text" },
+    { key: "id", title: "id", unit: "id" },
+    { key: "type", title: "type", unit: "text" },
+    { key: "elements", title: "elements", unit: "count" },
+    { key: "memsize", title: "shallow", unit: "bytes" },
+    { key: "retained_size", title: "retained", unit: "bytes" },
+    { key: "retained_count", title: "retained objects", unit: "count" },
+  ],
+  pipeline: (_, dump, limit) => ({
+    collection: dump.collection,
+    stages: [
+      { $match: { type: { $in: ["ARRAY", "HASH", "array"] } } }, // By the index on type.
+      {
+        $project: {
+          type: 1,
+          memsize: 1,
+          retained_size: 1,
+          retained_count: 1,
+          elements: elementsOf(),
+        },
+      },
+      {
+        $facet: {
+          largest: [{ $sort: { elements: -1, _id: 1 } }, { $limit: limit }],
+          "nearly empty": [
+            // A slot has 8 bytes, an entry of a hash 24 or more: what has ten times that room is wasted.
+            { $match: { memsize: { $gte: 1024 } } },
+            { $set: { spare: { $subtract: ["$memsize", { $multiply: ["$elements", 80] }] } } },
+            { $match: { spare: { $gt: 0 } } },
+            { $sort: { spare: -1, _id: 1 } },
+            { $limit: limit },
+          ],
+        },
+      },
+    ],
+  }),
+  answer: (found) => ({
+    rows: Object.entries((found[0] ?? {}) as Record<string, Document[]>).flatMap(([kind, rows]) =>
+      rows.map((row) => ({ ...row, kind, id: row["_id"] as unknown })),
+    ),
+    notes: [],
+  }),
+});
+
+/** The gem prints contents; dump_all says `length` of arrays and `size` of hashes; V8's have their references. */
+function elementsOf(): Document {
+  return {
+    $switch: {
+      branches: [
+        { case: { $isNumber: "$length" }, then: "$length" },
+        { case: { $isNumber: "$size" }, then: "$size" },
+        { case: { $isArray: "$val" }, then: { $size: "$val" } },
+        {
+          case: { $eq: [{ $type: "$val" }, "object"] },
+          then: { $size: { $objectToArray: "$val" } },
+        },
+      ],
+      default: { $size: { $ifNull: ["$references", []] } },
+    },
+  };
+}

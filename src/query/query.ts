@@ -1,0 +1,201 @@
+import type { Db, Document } from "mongodb";
+import { HeapdumpError } from "../errors.js";
+import {
+  registryCollection,
+  summariesCollection,
+  type DumpEntry,
+} from "../../schemas/dump-entry.js";
+import type { Table } from "../../schemas/table.js";
+import type { HeapDocument, Pipeline, Query, QueryArguments, StoredId } from "./define-query.js";
+import { queries } from "./queries.js";
+
+export type AskOptions = {
+  /** A dump's name, or "latest". */
+  readonly dump: string;
+  readonly limit: number;
+  /** A column to sort by; a minus in front: downwards. */
+  readonly sort?: string | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+
+/** The query of that name. @throws {HeapdumpError} `query/bad-argument` with the nearest name */
+export function queryNamed(name: string): Query {
+  const found = queries.find((query) => query.name === name);
+  if (found !== undefined) return found;
+  const near = nearest(
+    name,
+    queries.map((query) => query.name),
+  );
+  throw new HeapdumpError(
+    "query/bad-argument",
+    `there is no query "${name.slice(0, 60)}"${near.length > 0 ? `; did you mean ${near.join(" or ")}?` : ""}`,
+  );
+}
+
+/** Every loaded dump, newest first. Unfinished ones are not visible. */
+export async function completeDumps(db: Db): Promise<DumpEntry[]> {
+  return db
+    .collection<DumpEntry>(registryCollection)
+    .find({ status: "complete" })
+    .sort({ taken_at: -1, completed_at: -1 })
+    .toArray();
+}
+
+/** @throws {HeapdumpError} `query/no-dump` with the nearest names */
+export async function dumpNamed(db: Db, name: string): Promise<DumpEntry> {
+  const dumps = await completeDumps(db);
+  const found = name === "latest" ? dumps[0] : dumps.find((dump) => dump._id === name);
+  if (found !== undefined) return found;
+  if (dumps.length === 0) {
+    throw new HeapdumpError(
+      "query/no-dump",
+      `no dump is loaded in the database ${db.databaseName}`,
+    );
+  }
+  const near = nearest(
+    name,
+    dumps.map((dump) => dump._id),
+  );
+  const names = near.length > 0 ? near : dumps.slice(0, 5).map((dump) => dump._id);
+  throw new HeapdumpError(
+    "query/no-dump",
+    `no dump "${name.slice(0, 60)}" is loaded; there is ${names.join(", ")}`,
+  );
+}
+
+/** The aggregation of a query, as it is sent first. */
+export async function pipelineOf(
+  db: Db,
+  query: Query,
+  given: QueryArguments,
+  options: AskOptions,
+): Promise<Pipeline> {
+  return query.pipeline(given, await dumpNamed(db, options.dump), options.limit);
+}
+
+/**
+ * Asks a question about one dump.
+ *
+ * @throws {HeapdumpError} `query/no-dump`, `query/not-found`, `query/bad-argument`
+ */
+export async function ask(
+  db: Db,
+  query: Query,
+  given: QueryArguments,
+  options: AskOptions,
+): Promise<Table> {
+  const dump = await dumpNamed(db, options.dump);
+  const { collection, stages } = query.pipeline(given, dump, options.limit);
+  const found = await db
+    .collection(collection)
+    .aggregate([...stages], {
+      allowDiskUse: true,
+      ...(options.signal === undefined ? {} : { signal: options.signal }),
+    })
+    .toArray();
+  const context = {
+    db,
+    dump,
+    objects: db.collection<HeapDocument>(dump.collection),
+    limit: options.limit,
+    signal: options.signal,
+  };
+  const answer = (await query.answer?.(found, given, context)) ?? { rows: found, notes: [] };
+  const notes = [...answer.notes];
+  if (answer.rows.length === 0) notes.push(...(await nearClasses(db, dump, given)));
+  return {
+    title: `${dump._id}: ${query.question}`,
+    columns: query.columns,
+    rows: sorted(answer.rows, options.sort, query),
+    notes,
+  };
+}
+
+/** Where a class was asked for that is not there: those with a name like it. */
+async function nearClasses(db: Db, dump: DumpEntry, given: QueryArguments): Promise<string[]> {
+  const wanted = (given.where as Document)["class_name"] as unknown;
+  if (typeof wanted !== "string") return [];
+  const classes = await db
+    .collection<{ _id: string; name: string }>(summariesCollection)
+    .find({ dump: dump._id, by: "class" }, { projection: { name: 1 } })
+    .toArray();
+  const near = nearest(
+    wanted,
+    classes.map((one) => one.name),
+  );
+  return near.length === 0 ? [] : [`Did you mean ${near.join(", ")}?`];
+}
+
+function sorted(rows: Table["rows"], sort: string | undefined, query: Query): Table["rows"] {
+  if (sort === undefined) return rows;
+  const down = sort.startsWith("-");
+  const key = down ? sort.slice(1) : sort;
+  if (!query.columns.some((column) => column.key === key)) {
+    throw new HeapdumpError(
+      "query/bad-argument",
+      `--sort: ${query.name} has no column "${key}"; it has ${query.columns.map((one) => one.key).join(", ")}`,
+    );
+  }
+  const order = (one: unknown, two: unknown): number => {
+    if (typeof one === "number" && typeof two === "number") return one - two;
+    return String(one ?? "") < String(two ?? "")
+      ? -1
+      : String(one ?? "") > String(two ?? "")
+        ? 1
+        : 0;
+  };
+  return [...rows].sort((one, two) => order(one[key], two[key]) * (down ? -1 : 1));
+}
+
+/**
+ * An id as people write it: 0x…, decimal, or the text of a root.
+ *
+ * @throws {HeapdumpError} `query/bad-argument`
+ */
+export function parseId(text: string): StoredId {
+  if (/^(0x[0-9a-f]{1,16}|\d{1,19})$/i.test(text)) {
+    const exact = BigInt(text);
+    if (exact <= BigInt(Number.MAX_SAFE_INTEGER)) return Number(exact);
+    return exact > 0x7fff_ffff_ffff_ffffn ? exact.toString() : exact;
+  }
+  if (/^(_ROOTS_|root:.+|\d{20}|.+#\d+)$/.test(text)) return text;
+  throw new HeapdumpError(
+    "query/bad-argument",
+    `"${text.slice(0, 60)}" is no id: expected 0x7f…, a decimal number, _ROOTS_ or root:…`,
+  );
+}
+
+/** The names most like the one given: by edit distance, or by what they end in. */
+export function nearest(wanted: string, names: readonly string[]): string[] {
+  const lower = wanted.toLowerCase();
+  const scored = names.map((name) => {
+    const other = name.toLowerCase();
+    const contains = lower.length > 2 && (other.includes(lower) || lower.includes(other));
+    return { name, score: contains ? 1 : distance(lower, other) };
+  });
+  const bound = Math.max(2, Math.floor(wanted.length / 3));
+  return scored
+    .filter(({ score }) => score <= bound)
+    .sort((one, two) => one.score - two.score || (one.name < two.name ? -1 : 1))
+    .slice(0, 3)
+    .map(({ name }) => name);
+}
+
+/** Edit distance. @see R. Wagner and M. Fischer, "The String-to-String Correction Problem", 1974 */
+function distance(one: string, two: string): number {
+  if (Math.abs(one.length - two.length) > 20) return 99;
+  let previous = Array.from({ length: two.length + 1 }, (_, index) => index);
+  for (let row = 1; row <= one.length; row++) {
+    const current = [row];
+    for (let column = 1; column <= two.length; column++) {
+      const change = one[row - 1] === two[column - 1] ? 0 : 1;
+      current[column] = Math.min(
+        (previous[column] ?? 0) + 1,
+        (current[column - 1] ?? 0) + 1,
+        (previous[column - 1] ?? 0) + change,
+      );
+    }
+    previous = current;
+  }
+  return previous[two.length] ?? 99;
+}

@@ -1,0 +1,236 @@
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import type { Document } from "mongodb";
+import { importDump } from "../../src/index.js";
+import { indexedRetainedCountMin as indexed } from "../../src/load/indexes.js";
+import { indexedRetainedCountMin as queried } from "../../src/query/one-dump/dominators.js";
+import { queries } from "../../src/query/queries.js";
+import { testDatabase, testEnvironment, type TestDatabase } from "../support/mongod.js";
+import { repositoryPath, run, type Outcome } from "../support/run.js";
+
+/** What the leaking process had leaked, see test/fixtures/README.md. */
+const leaks = [
+  ["A", 100, 901],
+  ["B", 300, 2_701],
+  ["C", 600, 5_401],
+] as const;
+
+describe("heapdump-query", () => {
+  let test: TestDatabase;
+  before(async () => {
+    test = await testDatabase();
+    for (const [letter] of leaks) {
+      await importDump({
+        file: repositoryPath(`test/fixtures/gem-ruby200-${letter}.json.zst`),
+        db: test.db,
+        name: letter,
+      });
+    }
+  });
+  after(() => test.drop());
+  const query = (...args: string[]): Promise<Outcome> =>
+    run("heapdump-query", [...args, "--uri", test.uri, "--db", test.name]);
+  const rowsOf = async (...args: string[]): Promise<Document[]> => {
+    const { code, stdout, stderr } = await query(...args, "--json");
+    assert.equal(code, 0, stderr);
+    return (JSON.parse(stdout) as { rows: Document[] }).rows;
+  };
+  const subscribersOf = async (letter: string): Promise<number> => {
+    const broker = await test.db
+      .collection(letter)
+      .findOne({ type: "CLASS", name: "Shop::Broker", "ivs.@subscribers": { $exists: true } });
+    return (broker?.["ivs"] as Document)["@subscribers"] as number;
+  };
+
+  for (const [letter, count, retained] of leaks) {
+    it(`names the closure that holds all ${count} leaked objects of dump ${letter}`, async () => {
+      const rows = await rowsOf("retainers", "--class", "Shop::RequestState", "--dump", letter);
+      assert.equal(rows.length, 1);
+      const [row] = rows;
+      assert.equal(row?.["count"], count);
+      assert.match(
+        String(row?.["path"]),
+        /Shop::Broker\.@subscribers → Array\[…\] → proc at make\/30_gem_small\.rb:19 → env$/,
+      );
+      assert.equal(row?.["dominator_id"], await subscribersOf(letter));
+      assert.equal(row?.["dominator_retains"], retained);
+      assert.match(
+        String(row?.["sample"]),
+        /Shop::Broker → @subscribers → Array\[\d+\] → proc at make\/30_gem_small\.rb:19 → env → (\w+ → )?Shop::RequestState/,
+      );
+    });
+  }
+
+  it("ranks the leaking closure first", async () => {
+    const [first] = await rowsOf("closures", "--dump", "C");
+    assert.equal(first?.["place"], "make/30_gem_small.rb:19");
+    assert.equal(first?.["count"], 600);
+    assert.equal(first?.["retained_count"], 5_400);
+  });
+
+  it("suspects the array of subscribers", async () => {
+    const rows = await rowsOf("suspects", "--dump", "C");
+    const subscribers = await subscribersOf("C");
+    const found = rows.find((row) => row["id"] === subscribers);
+    assert.equal(found?.["children"], 600);
+    assert.equal(found?.["retained_count"], 5_401);
+  });
+
+  it("prints the path to an object, and others", async () => {
+    const state = await test.db.collection("A").findOne({ class_name: "Shop::Line" });
+    const rows = await rowsOf("path", `0x${Number(state?.["_id"]).toString(16)}`, "--dump", "A");
+    assert.equal(rows[0]?.["id"], "_ROOTS_");
+    assert.equal(rows.at(-1)?.["id"], state?.["_id"]);
+    assert.equal(rows.length, Number(state?.["depth"]) + 1);
+    // An object with several holders that roots reach: as many paths as asked for, all different.
+    const shared = await test.db
+      .collection("A")
+      .findOne({ type: "STRING", referrer_count: { $gte: 3, $lte: 6 }, depth: { $gt: 2 } });
+    const all = await rowsOf("path", String(shared?.["_id"]), "--all", "2", "--dump", "A");
+    const paths = [1, 2].map((path) =>
+      all
+        .filter((row) => row["path"] === path)
+        .map((row) => row["id"] as number)
+        .join(),
+    );
+    assert.notEqual(paths[0], paths[1]);
+    assert.ok(paths.every((path) => path.endsWith(String(shared?.["_id"]))));
+  });
+
+  it("lists referrers, references and the dominator tree of an object", async () => {
+    const id = String(await subscribersOf("B"));
+    const [holder] = await rowsOf("referrers", id, "--dump", "B");
+    assert.equal(holder?.["label"], "Shop::Broker");
+    assert.equal(holder?.["edge"], "@subscribers");
+    const held = await rowsOf("references", id, "--dump", "B", "--limit", "1000");
+    assert.equal(held.length, 300);
+    assert.match(String(held[0]?.["label"]), /^proc at/);
+    const children = await rowsOf("dominators", id, "--dump", "B", "--limit", "500");
+    assert.equal(children.length, 300);
+    assert.ok(children.every((row) => row["retained_count"] === 9));
+    const fields = await rowsOf("object", id, "--dump", "B");
+    assert.ok(fields.some((row) => row["name"] === "retained_count" && row["value"] === "2701"));
+  });
+
+  it("counts as the gem counts", async () => {
+    const { stdout } = await query("count-objects", "Shop", "--dump", "C", "--json");
+    const counts = JSON.parse(stdout) as Record<string, Record<string, number>>;
+    assert.equal(counts["total_slots"] as unknown, 59_494);
+    assert.equal(counts["user_types"]?.["Shop::RequestState"], 600);
+    assert.equal(counts["user_types"]?.["Shop::Line"], 1_800);
+    const strings = await test.db.collection("C").countDocuments({ type: "STRING" });
+    assert.equal(counts["basic_types"]?.["T_STRING"], strings);
+  });
+
+  it("answers every question, as a table, JSON and CSV", async () => {
+    const id = String(await subscribersOf("A"));
+    for (const { name, takes } of queries) {
+      const words = takes === "id" ? [id] : takes === "objects" ? ["--class", "Shop::Line"] : [];
+      for (const form of [[], ["--json"], ["--csv"]]) {
+        const { code, stderr, stdout } = await query(
+          name,
+          ...words,
+          ...form,
+          "--dump",
+          "A",
+          "--limit",
+          "5",
+        );
+        assert.equal(code, 0, `${name}: ${stderr}`);
+        assert.notEqual(stdout, "");
+      }
+    }
+  });
+
+  it("reads no whole collection for a question on one object", async () => {
+    const id = await subscribersOf("C");
+    const given = {
+      id,
+      names: [],
+      where: { class_name: "Shop::RequestState" },
+      whereText: "",
+      all: 1,
+    };
+    const dump = await test.db.collection("dumps").findOne({ _id: "C" as never });
+    for (const one of queries.filter(
+      (any) => any.takes === "id" || any.takes === "objects" || any.name === "dominators",
+    )) {
+      const { collection, stages } = one.pipeline(given, dump as never, 20);
+      const plan = await test.db
+        .collection(collection)
+        .aggregate([...stages])
+        .explain("queryPlanner");
+      assert.doesNotMatch(JSON.stringify(plan), /"COLLSCAN"/, one.name);
+    }
+  });
+
+  it("prints pipelines that mongosh takes", async () => {
+    const id = String(await subscribersOf("A"));
+    for (const words of [
+      ["referrers", id],
+      ["path", id],
+      ["classes"],
+      ["retainers", "--class", "Shop::Line"],
+    ]) {
+      const { stdout } = await query(...words, "--pipeline", "--dump", "A");
+      const text = execFileSync(
+        repositoryPath("node_modules/.bin/mongosh"),
+        [
+          test.uri,
+          "--quiet",
+          "--eval",
+          `EJSON.stringify(${stdout.trim().replace(/;$/, "")}.toArray())`,
+        ],
+        { encoding: "utf8", env: testEnvironment() },
+      );
+      assert.ok((JSON.parse(text) as unknown[]).length > 0, words[0]);
+    }
+  });
+
+  it("has views for the bare shell, and hex ids work there", async () => {
+    const id = `0x${(await subscribersOf("A")).toString(16)}`;
+    const script = `const d = db.getSiblingDB(${JSON.stringify(test.name)});
+      const c = d.getCollection("A.classes").findOne({_id: "Shop::RequestState"});
+      const plan = d.A.find({references: ${id}}).explain();
+      EJSON.stringify({count: c.count, referrers: d.A.countDocuments({references: ${id}}), plan: JSON.stringify(plan.queryPlanner.winningPlan).includes("IXSCAN")})`;
+    const text = execFileSync(
+      repositoryPath("node_modules/.bin/mongosh"),
+      [test.uri, "--quiet", "--eval", script],
+      { encoding: "utf8", env: testEnvironment() },
+    );
+    assert.deepEqual(JSON.parse(text), { count: 100, referrers: 1, plan: true });
+  });
+
+  for (const [words, code, message] of [
+    [["path", "0x1"], 4, /no object 0x1 in C/],
+    [["path", "xyz"], 2, /is no id/],
+    [["path"], 2, /needs the id/],
+    [["retainer"], 2, /did you mean retainers/],
+    [["summary", "--dump", "D"], 4, /there is|no dump/],
+    [["classes", "--sort", "nonsense"], 2, /has no column/],
+    [["retainers", "--where", '{"$where":"1"}'], 2, /--where/],
+  ] as const) {
+    it(`says what is wrong with ${words.join(" ")}`, async () => {
+      const outcome = await query(
+        ...words,
+        ...(words.includes("--dump" as never) ? [] : ["--dump", "C"]),
+      );
+      assert.equal(outcome.code, code, outcome.stderr);
+      assert.match(outcome.stderr, message);
+    });
+  }
+
+  it("names the nearest class where there is none of that name", async () => {
+    const { code, stdout } = await query(
+      "retainers",
+      "--class",
+      "Shop::RequestStat",
+      "--dump",
+      "C",
+    );
+    assert.equal(code, 0);
+    assert.match(stdout, /Did you mean Shop::RequestState/);
+  });
+
+  it("uses the threshold that the index has", () => assert.equal(queried, indexed));
+});
