@@ -83,9 +83,11 @@ describe("heapdump-query", () => {
     assert.equal(rows.at(-1)?.["id"], state?.["_id"]);
     assert.equal(rows.length, Number(state?.["depth"]) + 1);
     // An object with several holders that roots reach: as many paths as asked for, all different.
-    const shared = await test.db
-      .collection("A")
-      .findOne({ type: "STRING", referrer_count: { $gte: 3, $lte: 6 }, depth: { $gt: 2 } });
+    const shared = await test.db.collection("A").findOne({
+      referrer_count: 2,
+      dominator: { $exists: true },
+      $expr: { $ne: ["$parent", "$dominator"] },
+    });
     const all = await rowsOf("path", String(shared?.["_id"]), "--all", "2", "--dump", "A");
     const paths = [1, 2].map((path) =>
       all
