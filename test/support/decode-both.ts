@@ -5,6 +5,7 @@ import type { LineBlock } from "../../schemas/line-block.js";
 import type { Reject } from "../../schemas/reject.js";
 import { beginScan, documentBlocks, scanBlocks, type Ledger } from "../../src/decode/decode.js";
 import type { LineFormat } from "../../src/decode/line-format.js";
+import { lineBlocks } from "../../src/decode/split-lines.js";
 
 /** Everything that decoding a dump gives: the documents' bytes, the rejects, the counts. */
 export type DecodedDump = {
@@ -17,17 +18,32 @@ export type DecodedDump = {
 
 const nothingComputed: ComputedFields = { append: () => undefined, continue: () => 0 };
 
+export type DecodeOptions = {
+  readonly plain?: boolean;
+  /** Cuts the dump into chunks of this size, and those into blocks. Default: one block. Unit: bytes. */
+  readonly chunkBytes?: number;
+  readonly blockBytes?: number;
+};
+
 /**
- * Decodes a dump in one block, with a naive graph that knows only who is there: to compare the plain path with the
+ * Decodes a dump, with a naive graph that knows only who is there: to compare the plain path with the
  * fast one, and either with what a test expects.
  */
 export async function decodeDump(
   format: LineFormat,
   bytes: Buffer,
-  options: { plain?: boolean } = {},
+  options: DecodeOptions = {},
 ): Promise<DecodedDump> {
+  const { chunkBytes, blockBytes } = options;
   const blocks = async function* (): AsyncGenerator<LineBlock> {
-    yield await Promise.resolve({ bytes, lineNumberFirst: 1, byteOffsetFirst: 0 });
+    if (chunkBytes === undefined) {
+      yield await Promise.resolve({ bytes, lineNumberFirst: 1, byteOffsetFirst: 0 });
+    } else {
+      yield* lineBlocks(
+        chunksOf(bytes, chunkBytes),
+        blockBytes === undefined ? {} : { blockBytes },
+      );
+    }
   };
   const scan = beginScan(format);
   const rejects: Reject[] = [];
@@ -85,6 +101,13 @@ export async function decodeDump(
     }
   }
   return { documents, rejects, ledger: scan.ledger, scanned };
+}
+
+/** The bytes in pieces of one size. Each is a copy: nobody may look beyond its end. */
+export async function* chunksOf(bytes: Buffer, chunkBytes: number): AsyncGenerator<Buffer> {
+  for (let at = 0; at < bytes.length; at += chunkBytes) {
+    yield await Promise.resolve(Buffer.from(bytes.subarray(at, at + chunkBytes)));
+  }
 }
 
 function heapOf(
