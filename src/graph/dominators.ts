@@ -140,32 +140,47 @@ function predecessorsOf(
   reached: number,
 ): { firstPredecessor: Uint32Array; predecessor: Int32Array } {
   const { firstEdge, edgeTo, classOf, weakEdge, roots } = graph;
-  const first = new Uint32Array(reached + 3);
-  const visit = (each: (from: number, to: number) => void): void => {
-    for (let number = 1; number <= reached; number++) {
-      const node = nodeAt[number] as number;
-      const end = firstEdge[node + 1] as number;
-      for (let edge = firstEdge[node] as number; edge < end; edge++) {
-        if (weakEdge !== undefined && weakEdge[edge] === 1) continue;
-        each(number, numberOf[edgeTo[edge] as number] as number);
-      }
-      const classNode = classOf[node] as number;
-      if (classNode >= 0) each(number, numberOf[classNode] as number);
+  const { nodeCount } = graph;
+  // In the order of the dump, so that edges are read in order; counted by node, to look up no number.
+  const counts = new Uint32Array(nodeCount);
+  for (let node = 0; node < nodeCount; node++) {
+    if (numberOf[node] === 0) continue;
+    const end = firstEdge[node + 1] as number;
+    for (let edge = firstEdge[node] as number; edge < end; edge++) {
+      if (weakEdge !== undefined && weakEdge[edge] === 1) continue;
+      const target = edgeTo[edge] as number;
+      counts[target] = (counts[target] as number) + 1;
     }
-    for (const root of roots) each(0, numberOf[root] as number);
-  };
-  visit((_, to) => {
-    first[to + 2] = (first[to + 2] as number) + 1;
-  });
-  for (let number = 1; number < first.length; number++) {
-    first[number] = (first[number] as number) + (first[number - 1] as number);
+    const classNode = classOf[node] as number;
+    if (classNode >= 0) counts[classNode] = (counts[classNode] as number) + 1;
   }
-  const predecessor = new Int32Array(first[reached + 2] as number);
-  // first[to + 1] is where the next predecessor of `to` goes; at the end it is where those of `to + 1` begin.
-  visit((from, to) => {
-    const at = first[to + 1] as number;
+  for (const root of roots) counts[root] = (counts[root] as number) + 1;
+  const first = new Uint32Array(reached + 2);
+  let total = 0;
+  for (let number = 1; number <= reached; number++) {
+    const node = nodeAt[number] as number;
+    first[number] = total;
+    total += counts[node] as number;
+    counts[node] = first[number] as number; // From here on: where the next predecessor goes.
+  }
+  first[reached + 1] = total;
+  const predecessor = new Int32Array(total);
+  const place = (target: number, from: number): void => {
+    const at = counts[target] as number;
     predecessor[at] = from;
-    first[to + 1] = at + 1;
-  });
+    counts[target] = at + 1;
+  };
+  for (let node = 0; node < nodeCount; node++) {
+    const number = numberOf[node] as number;
+    if (number === 0) continue;
+    const end = firstEdge[node + 1] as number;
+    for (let edge = firstEdge[node] as number; edge < end; edge++) {
+      if (weakEdge !== undefined && weakEdge[edge] === 1) continue;
+      place(edgeTo[edge] as number, number);
+    }
+    const classNode = classOf[node] as number;
+    if (classNode >= 0) place(classNode, number);
+  }
+  for (const root of roots) place(root, 0);
   return { firstPredecessor: first, predecessor };
 }
