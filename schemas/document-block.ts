@@ -9,8 +9,10 @@ export type HeapIds = {
 
 /** Ready BSON from `decode/`, to be sent as it is by `load/`. */
 export type DocumentBlock = {
-  /** Whole documents, one behind the other. The receiver owns the memory. */
+  /** Whole documents, one behind the other. The receiver's until it calls `release`. */
   readonly bson: Buffer;
+  /** Gives the memory back, to be written again: allocating it anew costs more than filling it. */
+  readonly release?: () => void;
   readonly documentCount: number;
   /** Nodes below this one are in this block or an earlier one: what a checkpoint counts. */
   readonly nodeEnd: number;

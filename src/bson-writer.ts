@@ -22,10 +22,10 @@ export class BsonWriter {
     this.bytes = grown;
   }
 
-  /** Gives what was written and starts a new buffer: the old one belongs to the caller. */
-  take(nextBytes = this.bytes.length): Buffer {
+  /** Gives what was written and goes on in another buffer: the old one belongs to the caller. */
+  take(next: Buffer | number = this.bytes.length): Buffer {
     const taken = this.bytes.subarray(0, this.offset);
-    this.bytes = Buffer.allocUnsafeSlow(nextBytes);
+    this.bytes = typeof next === "number" ? Buffer.allocUnsafeSlow(next) : next;
     this.offset = 0;
     return taken;
   }

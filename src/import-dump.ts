@@ -8,7 +8,7 @@ import { detectFormat, type DumpFormatName } from "./decode/detect-format.js";
 import { lineFormatOf } from "./decode/formats.js";
 import { openSource, type DumpSource } from "./decode/open-source.js";
 import { redactorOf, textRedactorOf, type Redaction } from "./decode/redact.js";
-import { lineBlocks } from "./decode/split-lines.js";
+import { lineBlocks, lineBlocksOfFile } from "./decode/split-lines.js";
 import { readSnapshot } from "./decode/v8-snapshot/read-snapshot.js";
 import { snapshotDocuments } from "./decode/v8-snapshot/snapshot-documents.js";
 import { snapshotHeap } from "./decode/v8-snapshot/snapshot-heap.js";
@@ -334,10 +334,11 @@ async function readHeap(
   const keepers = await rejectKeepers(target, options);
   const scan = beginScan(lineFormatOf(detected.format));
   const warnings: string[] = [];
-  const blocksOf = (): AsyncGenerator<LineBlock> =>
-    detected.layout === "array"
-      ? arrayElementBlocks(source.chunks(options))
-      : lineBlocks(source.chunks(options));
+  const blocksOf = (): AsyncGenerator<LineBlock> => {
+    if (detected.layout === "array") return arrayElementBlocks(source.chunks(options));
+    const readInto = source.readInto(options);
+    return readInto === undefined ? lineBlocks(source.chunks(options)) : lineBlocksOfFile(readInto);
+  };
   const builder = createGraphBuilder();
   let damage: HeapdumpError | undefined;
   const whole = untilDamage(blocksOf(), (error) => (damage = error));

@@ -1,6 +1,6 @@
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream } from "node:fs";
-import { mkdtemp, open, rm, stat } from "node:fs/promises";
+import { mkdtemp, open, rm, stat, type FileHandle } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { Readable } from "node:stream";
@@ -8,6 +8,7 @@ import { pipeline } from "node:stream/promises";
 import * as zlib from "node:zlib";
 import { Decompress } from "fzstd";
 import { HeapdumpError } from "../errors.js";
+import type { ReadInto } from "./split-lines.js";
 
 /** A dump file, however it is compressed or reached. */
 export type DumpSource = {
@@ -26,6 +27,11 @@ export type DumpSource = {
    * @throws {HeapdumpError} `decode/corrupt` when the compressed data is cut or damaged
    */
   chunks(options?: { signal?: AbortSignal | undefined }): AsyncGenerator<Buffer>;
+  /**
+   * Reads an uncompressed file from its start into the caller's memory, call by call; 0 at its end. Undefined where
+   * the file is compressed.
+   */
+  readInto(options?: { signal?: AbortSignal | undefined }): ReadInto | undefined;
   /** Bytes of the file that the last `chunks()` has read. */
   bytesRead(): number;
   /** Size and checksum of the bytes on disk: tells a changed file. Known once `chunks()` has run to its end. */
@@ -101,6 +107,7 @@ async function openFile(
       : "none";
   let bytesRead = 0;
   let fingerprint: string | undefined;
+  let reading: FileHandle | undefined;
 
   async function* onDisk(signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
     bytesRead = 0;
@@ -112,7 +119,7 @@ async function openFile(
     try {
       for await (const chunk of stream as AsyncIterable<Buffer>) {
         bytesRead += chunk.length;
-        checksum = checksum.with(chunk);
+        if (fingerprint === undefined) checksum = checksum.with(chunk);
         yield chunk;
       }
     } catch (error) {
@@ -121,7 +128,39 @@ async function openFile(
         cause: error,
       });
     }
-    fingerprint = `${bytesRead}-${checksum.text()}`;
+    fingerprint ??= `${bytesRead}-${checksum.text()}`;
+  }
+
+  function readInto(readOptions: { signal?: AbortSignal | undefined } = {}): ReadInto | undefined {
+    if (compression !== "none") return undefined;
+    const signal = readOptions.signal ?? options.signal;
+    bytesRead = 0;
+    let checksum = newChecksum();
+    let handle: FileHandle | undefined;
+    return async (buffer, offset, length) => {
+      try {
+        signal?.throwIfAborted();
+        if (handle === undefined) {
+          // A pass that was given up leaves its handle: one is open at a time.
+          await reading?.close().catch(() => undefined);
+          reading = handle = await open(file, "r");
+        }
+        const { bytesRead: count } = await handle.read(buffer, offset, length, bytesRead);
+        bytesRead += count;
+        if (fingerprint === undefined) {
+          checksum = checksum.with(buffer.subarray(offset, offset + count));
+          if (count === 0) fingerprint = `${bytesRead}-${checksum.text()}`;
+        }
+        if (count === 0) await handle.close();
+        return count;
+      } catch (error) {
+        await handle?.close().catch(() => undefined);
+        if (signal?.aborted === true) throw signal.reason;
+        throw new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
+          cause: error,
+        });
+      }
+    };
   }
 
   async function* chunks(
@@ -139,9 +178,13 @@ async function openFile(
     bytesOnDisk: size,
     modifiedAt,
     chunks,
+    readInto,
     bytesRead: () => bytesRead,
     fingerprint: () => fingerprint,
-    close,
+    close: async () => {
+      await reading?.close().catch(() => undefined);
+      await close();
+    },
   } as const;
   return { ...source, firstBytes: compression === "none" ? head : await firstOf(chunks()) };
 }

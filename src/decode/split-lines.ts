@@ -163,3 +163,87 @@ async function* withoutMark(
   }
   if (start !== undefined && start.length > 0) yield { bytes: start, markBytes: 0 };
 }
+
+/** Reads the next bytes of a file into the buffer; 0 at its end. */
+export type ReadInto = (buffer: Buffer, offset: number, length: number) => Promise<number>;
+
+/**
+ * `lineBlocks` for a file that can be read into one buffer over and over: no chunk is allocated, none is copied but
+ * the rest of a line. A block's bytes are valid until the next block is asked for.
+ */
+export async function* lineBlocksOfFile(
+  readInto: ReadInto,
+  options: SplitOptions = {},
+): AsyncGenerator<LineBlock> {
+  const lineBytesMax = options.lineBytesMax ?? lineBytesMaxDefault;
+  let buffer = Buffer.allocUnsafeSlow(2 * (options.blockBytes ?? blockBytesDefault));
+  let held = 0;
+  let lineNumber = 1;
+  let byteOffset = 0;
+  let first = true;
+  for (;;) {
+    const length = await readInto(buffer, held, buffer.length - held);
+    held += length;
+    let start = 0;
+    if (first && held >= 3 && buffer.readUIntBE(0, 3) === 0xefbbbf) start = 3;
+    byteOffset += start;
+    if (held >= 3) first = false;
+    const ended = length === 0;
+    const end = ended ? held : buffer.lastIndexOf(0x0a, held - 1) + 1;
+    if (end > start) {
+      const bytes = buffer.subarray(start, end);
+      yield { bytes, lineNumberFirst: lineNumber, byteOffsetFirst: byteOffset };
+      lineNumber += countLines(bytes);
+      byteOffset += bytes.length;
+      buffer.copyWithin(0, end, held);
+      held -= end;
+    } else if (start > 0) {
+      buffer.copyWithin(0, start, held);
+      held -= start;
+    }
+    if (ended) return;
+    if (held < buffer.length) continue;
+    if (held > lineBytesMax) {
+      const skipped = await skipLine(buffer, held, readInto);
+      yield {
+        bytes: Buffer.alloc(0),
+        lineNumberFirst: lineNumber,
+        byteOffsetFirst: byteOffset,
+        tooLong: {
+          lineNumber: lineNumber++,
+          byteOffset,
+          lineBytes: skipped.lineBytes,
+          head: skipped.head,
+        },
+      };
+      byteOffset += skipped.lineBytes;
+      held = skipped.rest;
+      continue;
+    }
+    // A line longer than the buffer.
+    const bigger = Buffer.allocUnsafeSlow(Math.min(buffer.length * 2, lineBytesMax + 1));
+    buffer.copy(bigger, 0, 0, held);
+    buffer = bigger;
+  }
+}
+
+/** Reads on to the end of a line that is too long; what stands behind it goes to the buffer's start. */
+async function skipLine(
+  buffer: Buffer,
+  held: number,
+  readInto: ReadInto,
+): Promise<{ lineBytes: number; head: Buffer; rest: number }> {
+  const head = Buffer.from(buffer.subarray(0, headBytes));
+  let lineBytes = held;
+  for (;;) {
+    const length = await readInto(buffer, 0, buffer.length);
+    if (length === 0) return { lineBytes, head, rest: 0 };
+    const feed = buffer.subarray(0, length).indexOf(0x0a);
+    if (feed < 0) {
+      lineBytes += length;
+      continue;
+    }
+    buffer.copyWithin(0, feed + 1, length);
+    return { lineBytes: lineBytes + feed + 1, head, rest: length - feed - 1 };
+  }
+}

@@ -63,6 +63,7 @@ export async function insertBatches(
       if (failure === undefined) await insertBlock(db, collection, entry.block.bson, options);
       if (failure !== undefined) return;
       entry.done = true;
+      entry.block.release?.();
       entry.block = { ...entry.block, bson: Buffer.alloc(0) };
       tellContiguous();
     } catch (error) {
