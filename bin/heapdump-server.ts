@@ -20,7 +20,9 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     process.stdout.write(usage);
     return exitCodes.ok;
   }
-  const [what] = positionals;
+  const [what, ...more] = positionals;
+  if (more.length > 0)
+    throw new HeapdumpError("usage/bad-option", `one word, not "${more[0]}" too`);
   const print = (text: string, facts: object): void => {
     process.stdout.write(values.json === true ? `${JSON.stringify(facts)}\n` : `${text}\n`);
   };

@@ -33,7 +33,8 @@ export async function runCommand(main: (invocation: Invocation) => Promise<numbe
 }
 
 /** Prints `error [code] message` and the fix on stderr; gives the exit code. */
-export function printFailure(error: unknown): number {
+export function printFailure(thrown: unknown): number {
+  const error = serverFailureOf(thrown) ?? thrown;
   if (error instanceof HeapdumpError) {
     process.stderr.write(`error [${error.code}] ${withoutPasswords(error.message)}\n`);
     process.stderr.write(`fix: ${failures[error.code].fix}\n`);
@@ -43,6 +44,24 @@ export function printFailure(error: unknown): number {
   process.stderr.write(`error [internal/broken-promise] ${withoutPasswords(text)}\n`);
   process.stderr.write(`fix: ${failures["internal/broken-promise"].fix}\n`);
   return failures["internal/broken-promise"].exit;
+}
+
+/** Unauthorized and AuthenticationFailed: the user may be right, and yet may not do this. */
+const refusalCodes: readonly unknown[] = [13, 18];
+
+/**
+ * What the driver throws when the server goes away, or refuses, in the middle of the work: no fault of ours. Told by its
+ * names: commands that need no server shall not have to load the driver.
+ */
+function serverFailureOf(error: unknown): HeapdumpError | undefined {
+  if (!(error instanceof Error)) return undefined;
+  if (error.name.startsWith("Mongo") && refusalCodes.includes((error as { code?: unknown }).code)) {
+    return new HeapdumpError("load/authentication", error.message);
+  }
+  if (/^Mongo(Network|ServerSelection)/.test(error.name)) {
+    return new HeapdumpError("load/no-server", `the server was lost: ${error.message}`);
+  }
+  return undefined;
 }
 
 /** The text with the credentials of every mongodb:// and http:// URI in it replaced by `***`. */

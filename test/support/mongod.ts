@@ -32,6 +32,7 @@ export function testEnvironment(): NodeJS.ProcessEnv {
 let home: string | undefined;
 let server: Promise<ManagedServer> | undefined;
 let databaseCount = 0;
+const ownMongods = new Set<ChildProcess>();
 
 function binaryCache(): string {
   return join(envPaths("heapdump-mongo", { suffix: "" }).cache, "binaries");
@@ -74,6 +75,8 @@ export async function stopTestServer(): Promise<void> {
     await server.catch(() => undefined);
     await stopServer(testEnvironment());
   }
+  // A test that failed may have left some.
+  for (const child of ownMongods) child.kill("SIGKILL");
   if (home !== undefined) rmSync(home, { recursive: true, force: true });
   server = home = undefined;
 }
@@ -110,6 +113,8 @@ export async function startMongod(
       ],
       { stdio: "ignore" },
     );
+    ownMongods.add(child);
+    child.once("exit", () => ownMongods.delete(child));
     for (let waited = 0; waited < 30_000; waited += 100) {
       if (child.exitCode !== null) throw new Error(`mongod ended with ${child.exitCode}`);
       try {

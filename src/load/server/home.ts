@@ -1,8 +1,9 @@
 import { createHash } from "node:crypto";
-import { chmod, mkdir } from "node:fs/promises";
-import { tmpdir, userInfo } from "node:os";
-import { join } from "node:path";
+import { chmod, lstat, mkdir } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import envPaths from "env-paths";
+import { HeapdumpError } from "../../errors.js";
 
 /** Where a managed server and its binary live. All of it is private to the user. */
 export type Home = {
@@ -18,20 +19,23 @@ export type Home = {
 const socketPathBytesMax = 107;
 const socketName = "mongodb-27017.sock";
 
-/** The folders, by HEAPDUMP_HOME or the XDG rules; made on first use, for the user alone. */
+/**
+ * The folders, by HEAPDUMP_HOME or the XDG rules; made on first use, for the user alone.
+ *
+ * @throws {HeapdumpError} `load/server-failed` when one cannot be made or is another user's
+ */
 export async function privateHome(environment: NodeJS.ProcessEnv = process.env): Promise<Home> {
   const paths = envPaths("heapdump-mongo", { suffix: "" });
-  const own = environment["HEAPDUMP_HOME"];
+  const own = folderIn(environment, "HEAPDUMP_HOME");
   const base = own ?? paths.data;
-  const binaries = environment["HEAPDUMP_CACHE"] ?? join(own ?? paths.cache, "binaries");
+  const binaries = folderIn(environment, "HEAPDUMP_CACHE") ?? join(own ?? paths.cache, "binaries");
   const data = join(base, "data");
   const near = join(base, "run");
-  const sockets =
-    Buffer.byteLength(join(near, socketName)) <= socketPathBytesMax ? near : shortFolder(base);
-  for (const folder of [base, data, sockets, binaries]) {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
-  }
-  for (const folder of [base, data, sockets]) await chmod(folder, 0o700);
+  const isNear = Buffer.byteLength(join(near, socketName)) <= socketPathBytesMax;
+  const sockets = isNear ? near : shortFolder(base, environment);
+  for (const folder of [base, binaries, data, sockets]) await makeFolder(folder);
+  // The base may be a folder that the user made for more than us.
+  for (const folder of [data, sockets]) await makePrivate(folder);
   return {
     data,
     sockets,
@@ -42,10 +46,42 @@ export async function privateHome(environment: NodeJS.ProcessEnv = process.env):
   };
 }
 
+/** A relative folder would be another one in the next working directory. */
+function folderIn(environment: NodeJS.ProcessEnv, name: string): string | undefined {
+  const folder = environment[name];
+  return folder === undefined || folder === "" ? undefined : resolve(folder);
+}
+
+async function makeFolder(folder: string): Promise<void> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    throw new HeapdumpError(
+      "load/server-failed",
+      `${folder} cannot be made (${code}); HEAPDUMP_HOME names another place`,
+      { cause: error },
+    );
+  }
+}
+
+/** In a temporary folder that all share, another user may have been there before us. */
+async function makePrivate(folder: string): Promise<void> {
+  const status = await lstat(folder);
+  if (!status.isDirectory() || (process.getuid !== undefined && status.uid !== process.getuid())) {
+    throw new HeapdumpError(
+      "load/server-failed",
+      `${folder} is no folder of this user's; HEAPDUMP_HOME names another place`,
+    );
+  }
+  await chmod(folder, 0o700);
+}
+
 /** A short folder of the user's own, the same for the same home. */
-function shortFolder(base: string): string {
+function shortFolder(base: string, environment: NodeJS.ProcessEnv): string {
   const hash = createHash("sha256").update(base).digest("hex").slice(0, 12);
-  return join(process.env["XDG_RUNTIME_DIR"] ?? tmpdir(), `heapdump-${userInfo().uid}-${hash}`);
+  const name = `heapdump-${process.getuid?.() ?? 0}-${hash}`;
+  return join(folderIn(environment, "XDG_RUNTIME_DIR") ?? tmpdir(), name);
 }
 
 /** The server's socket. */

@@ -1,6 +1,8 @@
 import { spawn } from "node:child_process";
-import { open, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { randomUUID } from "node:crypto";
+import { link, open, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { connect as connectSocket } from "node:net";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { HeapdumpError } from "../../errors.js";
 import { privateHome, socketOf, uriOf, type Home } from "./home.js";
@@ -12,7 +14,7 @@ const cacheGigabytes = 1;
 const startWaitMs = 60_000;
 const stopWaitMs = 30_000;
 /** A starter that takes longer than this has died. Unit: milliseconds. */
-const lockAgeMaxMs = 120_000;
+const lockAgeMaxMs = 180_000;
 
 export type ManagedServer = {
   readonly uri: string;
@@ -34,7 +36,7 @@ export async function startServer(options: ObtainOptions = {}): Promise<ManagedS
   const binary = await obtainMongod(home, options);
   await takeLock(home, options.signal);
   try {
-    return (await runningServer(home)) ?? (await launch(binary, home));
+    return (await comingServer(home, options.signal)) ?? (await launch(binary, home, options));
   } finally {
     await rm(home.lockFile, { force: true });
   }
@@ -72,21 +74,39 @@ async function runningServer(home: Home): Promise<ManagedServer | undefined> {
   return { uri: uriOf(home), pid, log: home.log, data: home.data };
 }
 
-/** The pid in the pid file, if that process is a mongod: pids are used again. */
-async function livePid(home: Home): Promise<number | undefined> {
-  let text: string;
-  try {
-    text = await readFile(home.pidFile, "utf8");
-  } catch {
-    return undefined;
+/** The server of a starter that was killed, which may still be starting, or one that is stopping. */
+async function comingServer(
+  home: Home,
+  signal: AbortSignal | undefined,
+): Promise<ManagedServer | undefined> {
+  for (let waited = 0; waited < startWaitMs; waited += 50) {
+    const running = await runningServer(home);
+    if (running !== undefined || (await livePid(home)) === undefined) return running;
+    signal?.throwIfAborted();
+    await sleep(50);
   }
-  const pid = Number.parseInt(text, 10);
-  if (!Number.isInteger(pid) || pid <= 0 || !isAlive(pid)) return undefined;
+  throw new HeapdumpError("load/server-failed", `mongod runs but does not answer: ${home.log}`);
+}
+
+/**
+ * The pid of the mongod on our data: by the file that its starter wrote, or by mongod's own, where the starter was killed
+ * before it wrote one.
+ */
+async function livePid(home: Home): Promise<number | undefined> {
+  for (const file of [home.pidFile, join(home.data, "mongod.lock")]) {
+    const pid = Number.parseInt(await readFile(file, "utf8").catch(() => ""), 10);
+    if (Number.isInteger(pid) && pid > 0 && isAlive(pid) && (await isOurs(pid, home))) return pid;
+  }
+  return undefined;
+}
+
+/** Pids are used again: it must be a program that was given our data folder. */
+async function isOurs(pid: number, home: Home): Promise<boolean> {
   try {
     const command = await readFile(`/proc/${pid}/cmdline`, "utf8");
-    return command.includes(home.data) ? pid : undefined;
+    return command.split("\0").includes(home.data);
   } catch {
-    return process.platform === "linux" ? undefined : pid;
+    return process.platform !== "linux";
   }
 }
 
@@ -115,27 +135,55 @@ function answers(socket: string): Promise<boolean> {
 /** One starter at a time; a second one waits, and finds the server running. */
 async function takeLock(home: Home, signal: AbortSignal | undefined): Promise<void> {
   for (;;) {
-    if (signal?.aborted === true) throw signal.reason;
-    try {
-      const handle = await open(home.lockFile, "wx", 0o600);
-      await handle.writeFile(String(process.pid));
-      await handle.close();
-      return;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-    }
-    const holder = Number.parseInt(await readFile(home.lockFile, "utf8").catch(() => ""), 10);
-    const age = await stat(home.lockFile).then(
-      (status) => Date.now() - status.mtimeMs,
-      () => 0,
-    );
-    const dead = Number.isInteger(holder) && holder > 0 && !isAlive(holder);
-    if (dead || age > lockAgeMaxMs) await rm(home.lockFile, { force: true });
+    signal?.throwIfAborted();
+    if (await putLock(home)) return;
+    if (await isAbandoned(home.lockFile)) await removeAbandoned(home);
     else await sleep(100);
   }
 }
 
-async function launch(binary: string, home: Home): Promise<ManagedServer> {
+/** Makes the lock file with its content in one step: no one ever sees it empty. */
+async function putLock(home: Home): Promise<boolean> {
+  const part = `${home.lockFile}.${randomUUID()}`;
+  await writeFile(part, String(process.pid), { flag: "wx", mode: 0o600 });
+  try {
+    await link(part, home.lockFile);
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  } finally {
+    await rm(part, { force: true });
+  }
+}
+
+async function isAbandoned(file: string): Promise<boolean> {
+  const holder = Number.parseInt(await readFile(file, "utf8").catch(() => ""), 10);
+  const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }));
+  const isDead = Number.isInteger(holder) && holder > 0 && !isAlive(holder);
+  return isDead || Date.now() - mtimeMs > lockAgeMaxMs;
+}
+
+/** Moves it aside and looks again: between two looks another starter may have put its own in this place. */
+async function removeAbandoned(home: Home): Promise<void> {
+  const aside = `${home.lockFile}.${randomUUID()}`;
+  try {
+    await rename(home.lockFile, aside);
+  } catch {
+    return; // Another starter was quicker.
+  }
+  if (!(await isAbandoned(aside))) await link(aside, home.lockFile).catch(() => undefined);
+  await rm(aside, { force: true });
+}
+
+/** All that mongod needs of our environment: URIs with passwords and keys stay here. */
+const environmentNames = ["PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "TZ"];
+
+async function launch(
+  binary: string,
+  home: Home,
+  { environment = process.env, signal }: ObtainOptions,
+): Promise<ManagedServer> {
   const socket = socketOf(home);
   const log = await open(home.log, "a", 0o600);
   const server = spawn(
@@ -147,7 +195,13 @@ async function launch(binary: string, home: Home): Promise<ManagedServer> {
       ...["--wiredTigerCacheSizeGB", String(cacheGigabytes)],
       ...["--setParameter", "diagnosticDataCollectionEnabled=false"],
     ],
-    { detached: true, stdio: ["ignore", log.fd, log.fd] },
+    {
+      detached: true,
+      // A core dump stays with its data, and no other folder is kept busy.
+      cwd: home.data,
+      env: Object.fromEntries(environmentNames.map((name) => [name, environment[name]])),
+      stdio: ["ignore", log.fd, log.fd],
+    },
   );
   await log.close();
   let ended: string | undefined;
@@ -159,6 +213,7 @@ async function launch(binary: string, home: Home): Promise<ManagedServer> {
     if (await answers(socket)) {
       return { uri: uriOf(home), pid: server.pid ?? 0, log: home.log, data: home.data };
     }
+    signal?.throwIfAborted();
     await sleep(50);
   }
   await rm(home.pidFile, { force: true });
