@@ -14,6 +14,7 @@ const benches = [
   "import-vs-mongoimport",
   "count-objects",
   "producer-pause",
+  "diff",
 ] as const;
 
 const asked = process.argv.slice(2);
