@@ -11,7 +11,7 @@ export type HeapGraph = {
   readonly edgeTo: Uint32Array;
   /** Node of the object's class, or -1. It is an edge too (an object keeps its class alive), but not in `edgeTo`. */
   readonly classOf: Int32Array;
-  /** One byte an edge, 1 = weak: stored, but retains nothing. Absent: no weak edge. */
+  /** One byte an edge, 1 = weak: stored, but retains nothing; any other value: strong. Absent: no weak edge. */
   readonly weakEdge: Uint8Array | undefined;
   /** Where the collector starts, in dump order. */
   readonly roots: Uint32Array;

@@ -21,15 +21,15 @@ export type DominatorTree = {
  * @see L. Georgiadis, "Linear-Time Algorithms for Dominators and Related Problems", 2005, section 2.2.1
  */
 export function dominatorTreeOf(graph: HeapGraph): DominatorTree {
-  const { nodeAt, numberOf, parentAt, reached } = depthFirst(graph);
+  const { nodeAt, numberOf, parentAt, reached, scratch } = depthFirst(graph);
   const { firstPredecessor, predecessor } = predecessorsOf(graph, nodeAt, numberOf, reached);
   const count = reached + 1;
   // For each number: the smallest known semidominator, the best label on the compressed path, the ancestor.
-  const semi = new Int32Array(count);
+  const semi = scratch[0].subarray(0, count);
   const label = new Int32Array(count);
   const ancestor = parentAt.slice(0, count);
   for (let number = 0; number < count; number++) semi[number] = label[number] = number;
-  const path = new Int32Array(count);
+  const path = scratch[1];
   for (let number = reached; number > 0; number--) {
     let smallest = parentAt[number] as number;
     const to = firstPredecessor[number + 1] as number;
@@ -76,6 +76,8 @@ type Numbering = {
   readonly numberOf: Int32Array;
   /** Number of the parent in the depth-first tree. */
   readonly parentAt: Int32Array;
+  /** Used up: memory for what comes next. Longer than `reached`. */
+  readonly scratch: readonly [Int32Array, Int32Array];
 };
 
 /** Numbers the nodes in depth-first preorder from 1. */
@@ -103,7 +105,7 @@ function depthFirst(graph: HeapGraph): Numbering {
       let next = -1;
       while (edge < to) {
         const target = edgeTo[edge] as number;
-        if (numberOf[target] === 0 && (weakEdge === undefined || weakEdge[edge] === 0)) {
+        if (numberOf[target] === 0 && (weakEdge === undefined || weakEdge[edge] !== 1)) {
           next = target;
           edge++;
           break;
@@ -129,7 +131,10 @@ function depthFirst(graph: HeapGraph): Numbering {
       cursor[height] = firstEdge[next] as number;
     }
   }
-  return { reached, nodeAt, numberOf, parentAt };
+  return {
+    ...{ reached, nodeAt, numberOf, parentAt },
+    scratch: [stack, new Int32Array(cursor.buffer)],
+  };
 }
 
 /** Incoming edges of each number, as numbers. */

@@ -5,7 +5,7 @@ import type { TextPool } from "./text-pool.js";
 /** V8's snapshot in columns. Node n has the edges firstEdge[n] … firstEdge[n + 1] - 1. */
 export type Snapshot = {
   readonly nodeTypes: readonly string[];
-  /** A letter for each kind of edge, by V8's number: c, e, p, i, h, s, w. */
+  /** A letter for each kind of edge, by our number of it: c, e, p, i, h, s; `w` at 1 and nowhere else. */
   readonly edgeLetters: string;
   readonly nodeCount: number;
   readonly edgeCount: number;
@@ -18,7 +18,7 @@ export type Snapshot = {
   readonly detachednessOf: Uint8Array | undefined;
   /** Absent: allocations were not tracked. */
   readonly traceNodeOf: Float64Array | undefined;
-  /** Number of the kind of each edge. */
+  /** Number of the kind of each edge; 1: weak, as `HeapGraph.weakEdge` wants it. */
   readonly edgeKind: Uint8Array;
   /** A text's number, or for elements and hidden edges an index. */
   readonly edgeName: Uint32Array;
@@ -47,11 +47,16 @@ const kindLetters: Readonly<Record<string, string>> = {
   weak: "w",
 };
 
+/** Our number of the kind of edges that retain nothing. */
+const weakKind = 1;
+
 type Head = {
   readonly node: Fields;
   readonly nodeTypes: readonly string[];
   readonly edge: Fields;
   readonly edgeLetters: string;
+  /** V8's number of a kind of edge → ours. */
+  readonly edgeKinds: readonly number[];
   readonly location: Fields;
   readonly trace: Fields;
   readonly traceNode: Fields;
@@ -165,12 +170,15 @@ function headOf(value: unknown, reader: JsonReader): Head {
   const letters = typesOf("edge_types").map(
     (type) => kindLetters[type] ?? reader.fail(`references of an unknown kind, "${type}"`),
   );
+  const strong = letters.map((letter) => (letter === "w" ? "" : letter)).join("");
+  const edgeLetters = `${strong[0] ?? "-"}w${strong.slice(1)}`;
   const nodeCount = countOf("node_count");
   if (nodeCount === 0) reader.fail("the snapshot holds no object");
   return {
     ...{ node, edge, nodeCount, edgeCount: countOf("edge_count") },
     nodeTypes: typesOf("node_types"),
-    edgeLetters: letters.join(""),
+    edgeLetters,
+    edgeKinds: letters.map((letter) => edgeLetters.indexOf(letter)),
     location: fieldsOf("location_fields", false),
     trace: fieldsOf("trace_function_info_fields", false),
     traceNode: fieldsOf("trace_node_fields", false),
@@ -233,7 +241,7 @@ async function readNodes(reader: JsonReader, head: Head): Promise<Nodes> {
 type Edges = Pick<Snapshot, "edgeKind" | "edgeName" | "edgeTo">;
 
 async function readEdges(reader: JsonReader, head: Head): Promise<Edges> {
-  const { nodeCount, edgeCount, edge: fields, edgeLetters } = head;
+  const { nodeCount, edgeCount, edge: fields, edgeKinds } = head;
   const typeAt = fields.at("type");
   const nameAt = fields.at("name_or_index");
   const toAt = fields.at("to_node");
@@ -245,14 +253,14 @@ async function readEdges(reader: JsonReader, head: Head): Promise<Edges> {
     edgeTo: new Uint32Array(edgeCount),
   }));
   const { edgeKind, edgeName, edgeTo } = columns;
-  const kindCount = edgeLetters.length;
+  const kindCount = edgeKinds.length;
   await reader.rows("edges", width, edgeCount, (numbers, rowFirst, rowCount) => {
     for (let row = 0; row < rowCount; row++) {
       const at = row * width;
       const edge = rowFirst + row;
       const kind = numbers[at + typeAt] as number;
       if (kind >= kindCount) reader.fail(`edge ${edge}: a kind out of range`);
-      edgeKind[edge] = kind;
+      edgeKind[edge] = edgeKinds[kind] as number;
       const name = numbers[at + nameAt] as number;
       if (name > countMax) reader.fail(`edge ${edge}: there is no string ${name}`);
       edgeName[edge] = name;
@@ -375,7 +383,6 @@ function withoutRepeats(snapshot: Snapshot): Snapshot {
   const { edgeKind, edgeName, edgeLetters, firstEdge, idOf, strings, nodeCount } = snapshot;
   const shortcut = edgeLetters.indexOf("s");
   const internal = edgeLetters.indexOf("i");
-  const weak = edgeLetters.length;
   /** By text: 0 not looked at, 1 no such name, 2 one of a pair. */
   const known = new Uint8Array(strings.count);
   const tableOf = new Map<number, number>();
@@ -392,9 +399,9 @@ function withoutRepeats(snapshot: Snapshot): Snapshot {
     for (let edge = firstEdge[node] as number; edge < to; edge++) {
       const kind = edgeKind[edge];
       if (kind === internal) {
-        if (isOfTable(edgeName[edge] as number, idOf[node] as number)) edgeKind[edge] = weak;
-      } else if (kind === shortcut && node !== 0) edgeKind[edge] = weak;
+        if (isOfTable(edgeName[edge] as number, idOf[node] as number)) edgeKind[edge] = weakKind;
+      } else if (kind === shortcut && node !== 0) edgeKind[edge] = weakKind;
     }
   }
-  return { ...snapshot, edgeLetters: `${edgeLetters}w` };
+  return snapshot;
 }

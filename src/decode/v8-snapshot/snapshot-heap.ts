@@ -14,12 +14,7 @@ export type SnapshotHeap = {
 
 /** The snapshot as a graph with one root, node 0. Shares the snapshot's columns. */
 export function snapshotHeap(snapshot: Snapshot): SnapshotHeap {
-  const { nodeCount, edgeCount, edgeKind, edgeLetters, nodeTypes, typeOf, sites } = snapshot;
-  const isWeak = Uint8Array.from(edgeLetters, (letter) => (letter === "w" ? 1 : 0));
-  const weakEdge = new Uint8Array(edgeCount);
-  for (let edge = 0; edge < edgeCount; edge++) {
-    weakEdge[edge] = isWeak[edgeKind[edge] as number] as number;
-  }
+  const { nodeCount, edgeKind, nodeTypes, typeOf, sites } = snapshot;
   const none = new Int32Array(nodeCount).fill(-1);
   return {
     graph: {
@@ -27,7 +22,7 @@ export function snapshotHeap(snapshot: Snapshot): SnapshotHeap {
       firstEdge: snapshot.firstEdge,
       edgeTo: snapshot.edgeTo,
       classOf: none,
-      weakEdge,
+      weakEdge: edgeKind,
       roots: Uint32Array.of(0),
       shallowSize: snapshot.selfSize,
     },
