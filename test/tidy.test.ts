@@ -12,6 +12,9 @@ const packages: Record<string, readonly string[]> = {
   mongodb: ["src/load/", "src/query/", "src/watch/", "src/import-dump.ts", "bin/"],
   "p-limit": ["src/load/"],
   "stream-json": ["src/decode/"],
+  "mongodb-memory-server-core": ["src/load/server/"],
+  "env-paths": ["src/load/server/"],
+  yauzl: ["src/load/server/"],
 };
 const root = repositoryPath("");
 
@@ -77,6 +80,23 @@ describe("the source tree", () => {
     }
   });
 
+  it("keeps schemas/ on zod, errors.ts on nothing, and lets the dump's stages know no database", () => {
+    for (const file of files) {
+      const names = packagesOf(file);
+      if (file.startsWith("schemas/")) {
+        assert.deepEqual(
+          names.filter((name) => name !== "zod"),
+          [],
+          file,
+        );
+      }
+      if (/^src\/(decode|graph|report)\//.test(file)) {
+        assert.ok(!names.some((name) => /^mongodb/.test(name)), `${file} knows of MongoDB`);
+      }
+      if (file === "src/errors.ts") assert.deepEqual(specifiersOf(file), []);
+    }
+  });
+
   it("speaks to the terminal in bin/ only", () => {
     for (const file of files.filter((one) => one.startsWith("src/"))) {
       const text = readFileSync(join(root, file), "utf8").replaceAll(
@@ -85,7 +105,7 @@ describe("the source tree", () => {
       );
       assert.doesNotMatch(
         text,
-        /\bconsole\.|process\.(stdout|stderr|exit)\b/,
+        /\bconsole\.|process\.(stdout|stderr|exit|exitCode)\b/,
         `${file}: library code never prints, never exits`,
       );
     }
