@@ -8,7 +8,7 @@ import {
 } from "../../../schemas/dump-entry.js";
 import { HeapdumpError } from "../../errors.js";
 import { growthBetween } from "./growth.js";
-import { holdersOf, type HolderGroup } from "./holders.js";
+import { holdersOf, type HolderGroup, type KnownObjects } from "./holders.js";
 import { hasStableIds, kinshipOf } from "./kinship.js";
 import { mergeObjects, type Identity } from "./merge-objects.js";
 import { ObjectGroups, type ObjectGroup } from "./object-groups.js";
@@ -164,8 +164,9 @@ export async function testForLeaks(
   const groups = leaking.largestFirst();
   const last = dumps[2] as DumpEntry;
   const shown: LeakGroup[] = [];
+  const known: KnownObjects = new Map();
   for (const group of groups.slice(0, options.limit)) {
-    const holders = await holdersOf(database, last.collection, group.sample, options.signal);
+    const holders = await holdersOf(database, last.collection, group.sample, known, options.signal);
     shown.push({ ...group, holders });
   }
   return {

@@ -1,4 +1,5 @@
 import type { Db, Document } from "mongodb";
+import { documentsById } from "../documents-by-id.js";
 import type { ObjectId } from "./sorted-objects.js";
 
 /** One step of a path: an object, and the name of its reference to the next one where the dump has names. */
@@ -29,23 +30,27 @@ type Held = {
   readonly retained_size?: number;
 };
 
+/** What was looked up before: groups share most of what is above them. */
+export type KnownObjects = Map<ObjectId, Held>;
+
 /** Steps looked at on the way to a root: a list a million long would never end. */
 const stepsMax = 200;
-/** Ids of one look-up. */
-const lookUpMax = 5_000;
 
 /**
  * Groups objects by what holds them: the labels on the shortest path from a root, repetitions as one. Most first.
  *
  * Looks up whole levels at a time, each object once, however many paths lead through it.
+ *
+ * @param known - empty at first; the same for all groups of a dump
  */
 export async function holdersOf(
   database: Db,
   collection: string,
   ids: readonly ObjectId[],
+  known: KnownObjects,
   signal?: AbortSignal,
 ): Promise<HolderGroup[]> {
-  const known = await ancestorsOf(database, collection, ids, signal);
+  await lookUpAncestors(database, collection, ids, known, signal);
   const members = new Set(ids);
   const groups = new Map<string, { path: string[]; ids: ObjectId[]; retainedBytes: number }>();
   for (const id of ids) {
@@ -82,31 +87,23 @@ export async function holdersOf(
 }
 
 /** The objects and everything on their shortest paths. */
-async function ancestorsOf(
+async function lookUpAncestors(
   database: Db,
   collection: string,
   ids: readonly ObjectId[],
+  known: KnownObjects,
   signal: AbortSignal | undefined,
-): Promise<Map<ObjectId, Held>> {
-  const known = new Map<ObjectId, Held>();
-  let wanted = [...ids];
+): Promise<void> {
+  let wanted = ids.filter((id) => !known.has(id));
   for (let step = 0; step < stepsMax && wanted.length > 0; step++) {
     const above = new Set<ObjectId>();
-    for (let from = 0; from < wanted.length; from += lookUpMax) {
-      signal?.throwIfAborted();
-      const found = await database
-        .collection(collection)
-        .find({ _id: { $in: wanted.slice(from, from + lookUpMax) as never[] } })
-        .project(heldFields)
-        .toArray();
-      for (const document of found as unknown as Held[]) {
-        known.set(document._id, document);
-        if (document.parent !== undefined) above.add(document.parent);
-      }
+    const found = await documentsById<Held>(database, collection, wanted, heldFields, signal);
+    for (const document of found) {
+      known.set(document._id, document);
+      if (document.parent !== undefined) above.add(document.parent);
     }
     wanted = [...above].filter((id) => !known.has(id));
   }
-  return known;
 }
 
 const heldFields: Document = {

@@ -1,6 +1,7 @@
 import type { Db, Document } from "mongodb";
 import type { Kinship } from "../../../schemas/diff-document.js";
 import type { DumpEntry } from "../../../schemas/dump-entry.js";
+import { documentsById } from "../documents-by-id.js";
 
 /** Class objects looked up in the other dump: enough to tell, and one batch. */
 const samplesMax = 1_000;
@@ -63,11 +64,8 @@ async function kinshipByOverlap(
     .collection(before.collection)
     .aggregate(isV8 ? sampleOfAll : sampleOfClasses)
     .toArray();
-  const found = await database
-    .collection(after.collection)
-    .find({ _id: { $in: sample.map(({ _id }) => _id as never) } })
-    .project({ type: 1, class_name: 1, name: 1 })
-    .toArray();
+  const ids = sample.map(({ _id }) => _id as unknown);
+  const found = await documentsById(database, after.collection, ids, comparedFields);
   const byId = new Map(found.map((document) => [String(document._id), document]));
   const common = sample.filter(({ _id }) => byId.has(String(_id)));
   const same = common.filter((document) => isSameThing(document, byId.get(String(document._id))));
@@ -96,10 +94,12 @@ export function hasStableIds({ format, runtime }: DumpEntry): boolean {
   return runtime === "node" || format.startsWith("v8");
 }
 
+const comparedFields: Document = { type: 1, class_name: 1, name: 1 };
+
 const sampleOfClasses: Document[] = [
   { $match: { type: { $in: ["CLASS", "MODULE"] }, name: { $type: "string", $ne: "" } } },
   { $limit: samplesMax },
-  { $project: { type: 1, class_name: 1, name: 1 } },
+  { $project: comparedFields },
 ];
 
 /** The latest ids: those of start-up are the same in every process of one program. */
@@ -107,7 +107,7 @@ const sampleOfAll: Document[] = [
   { $match: { _id: { $type: "number" } } },
   { $sort: { _id: -1 } },
   { $limit: 20 * samplesMax },
-  { $project: { type: 1, class_name: 1, name: 1 } },
+  { $project: comparedFields },
 ];
 
 function isSameThing(one: Document, two: Document | undefined): boolean {
