@@ -30,17 +30,21 @@ import { repositoryPath, run, type Outcome } from "../support/run.js";
 let home: string;
 let environment: NodeJS.ProcessEnv;
 
-beforeEach(() => {
-  home = mkdtempSync(join(tmpdir(), "heapdump-server-"));
-  environment = { ...testEnvironment(), HEAPDUMP_HOME: home };
-});
-
-afterEach(async () => {
-  await stopServer(environment).catch(() => undefined);
-  rmSync(home, { recursive: true, force: true });
-});
+/** A home of each test's own. Called in each block: at the top of a file, mocha would run these around all files' tests. */
+function useOwnHome(): void {
+  beforeEach(() => {
+    home = mkdtempSync(join(tmpdir(), "heapdump-server-"));
+    environment = { ...testEnvironment(), HEAPDUMP_HOME: home };
+  });
+  afterEach(async () => {
+    await stopServer(environment).catch(() => undefined);
+    rmSync(home, { recursive: true, force: true });
+  });
+}
 
 describe("heapdump-server", () => {
+  useOwnHome();
+
   it("starts one server for two starters at once, tells of it, stops it", async () => {
     assert.deepEqual(await facts("status"), { code: 1, running: false });
     const [first, second] = await Promise.all([start(), start()]);
@@ -140,6 +144,8 @@ describe("heapdump-server", () => {
 });
 
 describe("obtaining mongod", () => {
+  useOwnHome();
+
   let mirror: Mirror;
   let archive: Buffer;
 
@@ -247,6 +253,8 @@ describe("obtaining mongod", () => {
 });
 
 describe("connecting", () => {
+  useOwnHome();
+
   const dump = repositoryPath("test/fixtures/gem-ruby200-A.json.zst");
   const into = (uri: string): Promise<Outcome> =>
     run("heapdump-import", ["--uri", uri, "--db", "x", "--json", dump], { environment });
