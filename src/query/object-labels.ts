@@ -34,7 +34,11 @@ export function placeOf(object: HeapDocument): string | undefined {
   const iseq = (object["block"] as Document | undefined)?.["iseq"] as Document | undefined;
   const file = proc?.["file"] ?? owner?.["file"] ?? iseq?.["filename"];
   const line = proc?.["line"] ?? owner?.["line"] ?? iseq?.["line"];
-  return typeof file === "string" ? `${file}:${String(line ?? "?")}` : undefined;
+  if (typeof file === "string") return `${file}:${String(line ?? "?")}`;
+  // Where a proc was allocated is where its block stands: plain dump_all knows that much, if allocations were traced.
+  return object["struct"] === "proc" && typeof object["file"] === "string"
+    ? `${object["file"]}:${String(object["line"] ?? "?")}`
+    : undefined;
 }
 
 /** An object in a word or two, as a person knows it: `Shop::Broker`, `proc at app.rb:19`, `Array`. */
