@@ -24,8 +24,10 @@ import {
   indexLoaded,
   insertDocuments,
   keepRejects,
+  recordScan,
   type LoadTarget,
 } from "./load/load.js";
+import { patiently } from "./load/patience.js";
 import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
 import type { ComputedFields, DocumentBlock, HeapIds } from "../schemas/document-block.js";
 import { loadingNameOf, type DumpCounters, type DumpEntry } from "../schemas/dump-entry.js";
@@ -111,7 +113,8 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
   const detected = detectFormat(source.firstBytes, source.path, options.format);
   const startedAt = new Date();
   const fresh = freshEntry(source, dumpName, detected.format, options, startedAt);
-  const complete = await registryOf(db).findOne({ _id: dumpName });
+  const patience = { retryForMs: options.retryForMs ?? retryForMsDefault, signal: options.signal };
+  const complete = await patiently(() => registryOf(db).findOne({ _id: dumpName }), patience);
   if (complete !== null && options.drop !== true) {
     if (complete.fingerprint === (await fingerprintOf(source, options.signal))) {
       return alreadyLoaded(complete);
@@ -119,10 +122,11 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
     throw new HeapdumpError("load/exists", `a dump named ${dumpName} is loaded, of another file`);
   }
   if (complete === null && options.drop !== true) await refuseForeign(db, dumpName);
-  const lock = await lockDump(db, dumpName, fresh);
+  const lock = await lockDump(db, dumpName, fresh, patience);
   try {
     const resumable = await resumableLoad(db, dumpName, source, lock, options);
-    const target: LoadTarget = { db, dumpName, writeConcern: options.writeConcern ?? {} };
+    const writeConcern = options.writeConcern ?? {};
+    const target: LoadTarget = { db, dumpName, writeConcern, patience };
     return await loadLocked(source, target, fresh, resumable, options);
   } finally {
     await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
@@ -214,7 +218,7 @@ async function loadLocked(
   if (resumable === undefined) await beginLoad(target);
   const heap = await timed("scan", () => readHeap(source, target, fresh.format, options));
   if (heap.graph.nodeCount === 0) {
-    await registry.deleteOne({ _id });
+    await patiently(() => registry.deleteOne({ _id }), target.patience);
     throw new HeapdumpError(
       "decode/empty",
       `${source.path}: no record could be loaded (${heap.counters.rejected} of ${heap.counters.lines} lines were refused)`,
@@ -236,7 +240,7 @@ async function loadLocked(
   if (resumable === undefined) {
     const { lock: _lock, ...fields } = { ...entry, checkpoint: { records: 0, documents: 0 } };
     const { _id: _name, ...rest } = fields;
-    await registry.updateOne({ _id }, { $set: rest });
+    await recordScan(target, rest);
   }
   let documents = resumable?.checkpoint?.documents ?? 0;
   let serverRefused = 0;
@@ -247,8 +251,6 @@ async function loadLocked(
         blocks: heap.documents(computed, nodeFirst),
         documentsBefore: documents,
         inFlight: options.inFlight ?? inFlightDefault,
-        retryForMs: options.retryForMs ?? retryForMsDefault,
-        signal: options.signal,
         onAcknowledged: ({ nodeEnd }) =>
           options.onProgress?.({
             phase: "load",

@@ -1,3 +1,4 @@
+import { HeapdumpError } from "../errors.js";
 import type { LineBlock } from "../../schemas/line-block.js";
 
 export type SplitOptions = {
@@ -108,6 +109,8 @@ async function* untilDamage(
   try {
     yield* chunks;
   } catch (error) {
+    // A read that fails or is broken off says nothing of the dump: half a line must not be taken for one.
+    if (!(error instanceof HeapdumpError && error.code === "decode/corrupt")) throw error;
     onDamage(error);
   }
 }

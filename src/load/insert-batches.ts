@@ -1,17 +1,14 @@
-import { setTimeout as sleep } from "node:timers/promises";
-import { BSON, MongoError, MongoServerError, type Db, type WriteConcernSettings } from "mongodb";
+import { BSON, MongoServerError, type Db, type WriteConcernSettings } from "mongodb";
 import pLimit from "p-limit";
 import { HeapdumpError } from "../errors.js";
 import type { DocumentBlock } from "../../schemas/document-block.js";
+import { isTransient, judge, patiently, type Patience } from "./patience.js";
 import { documentsIn, rawInsert, type InsertAnswer } from "./raw-insert.js";
 
-export type InsertOptions = {
+export type InsertOptions = Patience & {
   /** Batches in flight. bench/: two or three keep one mongod busy. */
   readonly inFlight: number;
   readonly writeConcern: WriteConcernSettings;
-  /** How long a lost server is waited for. Unit: milliseconds. */
-  readonly retryForMs: number;
-  readonly signal?: AbortSignal | undefined;
   /** Everything up to this block is acknowledged, and everything before it. */
   readonly onAcknowledged: (progress: Acknowledged) => Promise<void>;
   /** A document that the server will not have, alone. */
@@ -97,31 +94,14 @@ async function insertBlock(
   bson: Buffer,
   options: InsertOptions,
 ): Promise<void> {
-  const started = Date.now();
-  for (let attempt = 0; ; attempt++) {
-    try {
+  try {
+    await patiently(async () => {
       const answer = await rawInsert(db, collection, bson, options.writeConcern);
       await settle(db, collection, bson, answer, options);
-      return;
-    } catch (error) {
-      const judged = judge(error);
-      if (judged === "split") {
-        await insertHalves(db, collection, bson, error, options);
-        return;
-      }
-      if (judged !== "retry") throw judged;
-      if (options.signal?.aborted === true) throw options.signal.reason;
-      if (Date.now() - started > options.retryForMs) {
-        throw new HeapdumpError(
-          "load/no-server",
-          `the server was lost and did not come back in ${Math.round(options.retryForMs / 1000)} s; what was loaded is kept`,
-          { cause: safe(error) },
-        );
-      }
-      // From a tenth of a second up to five, and never all at the same moment.
-      const backOffMs = Math.min(5_000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2);
-      await sleep(backOffMs, undefined, abortOf(options.signal)).catch(() => undefined);
-    }
+    }, options);
+  } catch (error) {
+    if (judge(error) !== "split") throw error;
+    await insertHalves(db, collection, bson, error, options);
   }
 }
 
@@ -210,50 +190,4 @@ async function insertHalves(
   const at = documents.slice(0, middle).reduce((sum, document) => sum + document.length, 0);
   await insertBlock(db, collection, bson.subarray(0, at), options);
   await insertBlock(db, collection, bson.subarray(at), options);
-}
-
-/** The one place where server errors are sorted: try again, look for the culprit, or stop with this. */
-function judge(error: unknown): "retry" | "split" | HeapdumpError {
-  if (error instanceof HeapdumpError) return error;
-  if (!(error instanceof MongoError)) throw error;
-  const code = typeof error.code === "number" ? error.code : 0;
-  if (code === 14031 || /no space left|disk full|out of disk/i.test(error.message)) {
-    return new HeapdumpError(
-      "load/disk-full",
-      "the server's disk is full; what was loaded is kept",
-      {
-        cause: safe(error),
-      },
-    );
-  }
-  if ([10334, 15, 22, 16, 17280, 17419].includes(code)) return "split";
-  if (code === 13 || code === 18) {
-    return new HeapdumpError("load/authentication", "the server refuses this user");
-  }
-  if (!(error instanceof MongoServerError) || isTransient(code)) return "retry";
-  if (error.hasErrorLabel("RetryableWriteError")) return "retry";
-  return new HeapdumpError("load/server-failed", `the server says: ${error.message}`, {
-    cause: safe(error),
-  });
-}
-
-/**
- * Not primary, stepping down, shutting down, interrupted, a write concern that timed out.
- *
- * @see https://github.com/mongodb/specifications/blob/master/source/retryable-writes/retryable-writes.md
- */
-function isTransient(code: number): boolean {
-  return [6, 7, 64, 89, 91, 112, 134, 189, 262, 9001, 10107, 11600, 11602, 13435, 13436].includes(
-    code,
-  );
-}
-
-/** The driver's errors can hold the connection string: only kind and code are passed on. */
-function safe(error: unknown): Error {
-  const code = error instanceof MongoError ? String(error.code ?? "") : "";
-  return new Error(`${error instanceof Error ? error.name : "error"} ${code}`.trim());
-}
-
-function abortOf(signal: AbortSignal | undefined): { signal: AbortSignal } | undefined {
-  return signal === undefined ? undefined : { signal };
 }

@@ -12,9 +12,10 @@ import type { SummaryRow } from "../../schemas/heap-graph.js";
 import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";
 import { insertBatches, type Acknowledged } from "./insert-batches.js";
+import { patiently, type Patience } from "./patience.js";
 import { documentsIn } from "./raw-insert.js";
 import { registryOf } from "./registry.js";
-import { storeRejects, type RejectDocument } from "./rejects.js";
+import { storeRejects } from "./rejects.js";
 import { createViews } from "./views.js";
 
 /** A checkpoint is written at most this often. Unit: milliseconds. */
@@ -49,23 +50,48 @@ export type LoadTarget = {
   readonly db: Db;
   readonly dumpName: string;
   readonly writeConcern: WriteConcernSettings;
+  readonly patience: Patience;
 };
 
 /** Makes the collections of a new load, without what an earlier one left. */
-export async function beginLoad({ db, dumpName }: LoadTarget): Promise<void> {
+export async function beginLoad({ db, dumpName, patience }: LoadTarget): Promise<void> {
   const loading = loadingNameOf(dumpName);
-  await db.dropCollection(loading);
-  await db.dropCollection(rejectsCollectionOf(loading));
-  await db.createCollection(loading, { clusteredIndex: { key: { _id: 1 }, unique: true } });
+  await patiently(async () => {
+    // First of all: what these say is of the collection that goes now.
+    await registryOf(db).updateOne(
+      { _id: loading },
+      { $unset: { checkpoint: 1, swapping: 1 } },
+      { writeConcern: { journal: true } },
+    );
+    await db.dropCollection(loading);
+    await db.dropCollection(rejectsCollectionOf(loading));
+    await db.createCollection(loading, { clusteredIndex: { key: { _id: 1 }, unique: true } });
+  }, patience);
+}
+
+/** Writes down what the first pass found: from here on, the load can be resumed. */
+export async function recordScan(
+  { db, dumpName, patience }: LoadTarget,
+  entry: Omit<DumpEntry, "_id" | "lock">,
+): Promise<void> {
+  await patiently(
+    () =>
+      registryOf(db).updateOne(
+        { _id: loadingNameOf(dumpName) },
+        { $set: entry },
+        { writeConcern: { journal: true } },
+      ),
+    patience,
+  );
 }
 
 /** Stores rejects of the dump that loads. */
 export async function keepRejects(
-  { db, dumpName }: LoadTarget,
+  { db, dumpName, patience }: LoadTarget,
   rejects: readonly Reject[],
 ): Promise<void> {
   const name = rejectsCollectionOf(loadingNameOf(dumpName));
-  await storeRejects(db.collection<RejectDocument>(name), rejects);
+  await patiently(() => storeRejects(db, name, rejects), patience);
 }
 
 export type InsertPlan = {
@@ -73,8 +99,6 @@ export type InsertPlan = {
   /** What an earlier, interrupted load had acknowledged. */
   readonly documentsBefore: number;
   readonly inFlight: number;
-  readonly retryForMs: number;
-  readonly signal?: AbortSignal | undefined;
   readonly onAcknowledged: (progress: Acknowledged) => void;
 };
 
@@ -119,13 +143,14 @@ export async function insertDocuments(
     await insertBatches(db, _id, plan.blocks, {
       inFlight: plan.inFlight,
       writeConcern: { ...target.writeConcern, j: true },
-      retryForMs: plan.retryForMs,
-      signal: plan.signal,
+      ...target.patience,
       onAcknowledged: async (progress) => {
         last = progress;
         documents = plan.documentsBefore + progress.documents;
         plan.onAcknowledged(progress);
-        if (Date.now() - writtenAt >= checkpointEveryMs) await checkpoint(progress);
+        if (Date.now() - writtenAt >= checkpointEveryMs) {
+          await patiently(() => checkpoint(progress), target.patience);
+        }
       },
       onRefused: (bytes, message) => {
         const [document] = documentsIn(bytes);
@@ -141,8 +166,14 @@ export async function insertDocuments(
 }
 
 /** Builds the indexes of the dump that loads. */
-export async function indexLoaded({ db, dumpName }: LoadTarget): Promise<void> {
-  await createIndexes(db.collection(loadingNameOf(dumpName)));
+export async function indexLoaded({ db, dumpName, patience }: LoadTarget): Promise<void> {
+  await patiently(async () => {
+    const hello = await db.command({ hello: 1 });
+    const isSet = hello["setName"] !== undefined || hello["msg"] === "isdbgrid";
+    // Else a replica set would wait for all its members, and for ever when one is down.
+    const quorum = isSet ? ({ commitQuorum: "majority" } as const) : {};
+    await createIndexes(db.collection(loadingNameOf(dumpName)), quorum);
+  }, patience);
 }
 
 /**
@@ -151,25 +182,32 @@ export async function indexLoaded({ db, dumpName }: LoadTarget): Promise<void> {
  * Every step may be done twice: a crash in between is finished by the next import.
  */
 export async function finishLoad(
-  { db, dumpName }: LoadTarget,
+  { db, dumpName, patience }: LoadTarget,
   entry: DumpEntry,
   summaries: readonly SummaryRow[],
 ): Promise<void> {
   const registry = registryOf(db);
   const loading = loadingNameOf(dumpName);
-  await registry.updateOne({ _id: loading }, { $set: { swapping: true } });
-  await storeSummaries(db, entry, summaries);
-  await createViews(db, dumpName);
-  await replaceCollection(db, rejectsCollectionOf(loading), rejectsCollectionOf(dumpName));
-  await replaceCollection(db, loading, dumpName);
-  await registry.replaceOne({ _id: dumpName }, entry, { upsert: true });
-  await registry.deleteOne({ _id: loading });
+  const rejects = rejectsCollectionOf(dumpName);
+  const journal = { writeConcern: { journal: true } };
+  const steps: (() => Promise<unknown>)[] = [
+    () => registry.updateOne({ _id: loading }, { $set: { swapping: true } }, journal),
+    () => storeSummaries(db, entry, summaries),
+    () => createViews(db, dumpName),
+    // Without rejects, those of the older dump must go; with some, a second try finds them moved.
+    ...(entry.counters.rejected === 0 ? [() => db.dropCollection(rejects)] : []),
+    () => moveCollection(db, rejectsCollectionOf(loading), rejects),
+    () => moveCollection(db, loading, dumpName),
+    () => registry.replaceOne({ _id: dumpName }, entry, { upsert: true, ...journal }),
+    () => registry.deleteOne({ _id: loading }, journal),
+  ];
+  for (const step of steps) await patiently(step, patience);
 }
 
-async function replaceCollection(db: Db, from: string, to: string): Promise<void> {
+/** Lets a collection take another's place. Does nothing where that was done already. */
+async function moveCollection(db: Db, from: string, to: string): Promise<void> {
   const exists = await db.listCollections({ name: from }, { nameOnly: true }).hasNext();
   if (exists) await db.renameCollection(from, to, { dropTarget: true });
-  else if (to.endsWith(".rejects")) await db.dropCollection(to);
 }
 
 async function storeSummaries(

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Collection, Db } from "mongodb";
+import { patiently, type Patience } from "./patience.js";
 import { HeapdumpError } from "../errors.js";
 import { loadingNameOf, registryCollection, type DumpEntry } from "../../schemas/dump-entry.js";
 
@@ -26,37 +27,17 @@ export type LoadLock = {
  * @param fresh - the entry to begin with where there is none
  * @throws {HeapdumpError} `load/locked` naming host, pid and time
  */
-export async function lockDump(db: Db, dumpName: string, fresh: DumpEntry): Promise<LoadLock> {
+export async function lockDump(
+  db: Db,
+  dumpName: string,
+  fresh: DumpEntry,
+  patience: Patience,
+): Promise<LoadLock> {
   const registry = registryOf(db);
   const _id = loadingNameOf(dumpName);
   const now = new Date();
   const lock = { host: hostname(), pid: process.pid, since: now, seen: now, token: randomUUID() };
-  let unfinished: DumpEntry | undefined;
-  for (;;) {
-    const found = await registry.findOne({ _id });
-    if (found === null) {
-      const entry = { ...fresh, _id, lock };
-      const outcome = await registry.updateOne({ _id }, { $setOnInsert: entry }, { upsert: true });
-      if (outcome.upsertedCount === 1) break;
-      continue;
-    }
-    if (found.lock !== undefined && isAlive(found.lock)) {
-      const { host, pid, since } = found.lock;
-      throw new HeapdumpError(
-        "load/locked",
-        `${dumpName} is being loaded by process ${pid} on ${host} since ${since.toISOString()}`,
-      );
-    }
-    const token = found.lock?.token;
-    const taken = await registry.updateOne(
-      token === undefined ? { _id, lock: { $exists: false } } : { _id, "lock.token": token },
-      { $set: { lock } },
-    );
-    if (taken.modifiedCount === 1) {
-      unfinished = found;
-      break;
-    }
-  }
+  const unfinished = await patiently(() => takeLock(registry, { ...fresh, _id, lock }), patience);
   const beat = setInterval(() => {
     registry
       .updateOne({ _id, "lock.token": lock.token }, { $set: { "lock.seen": new Date() } })
@@ -73,7 +54,40 @@ export async function lockDump(db: Db, dumpName: string, fresh: DumpEntry): Prom
   };
 }
 
-function isAlive(lock: NonNullable<DumpEntry["lock"]>): boolean {
+/** Writes the lock into the unfinished entry, which is given as it was found, or begins a fresh one. */
+async function takeLock(
+  registry: Collection<DumpEntry>,
+  fresh: DumpEntry & { lock: Lock },
+): Promise<DumpEntry | undefined> {
+  const { _id, lock } = fresh;
+  for (;;) {
+    const found = await registry.findOne({ _id });
+    if (found === null) {
+      const outcome = await registry.updateOne({ _id }, { $setOnInsert: fresh }, { upsert: true });
+      if (outcome.upsertedCount === 1) return undefined;
+      continue;
+    }
+    const token = found.lock?.token;
+    // Ours already: the reply to an earlier try was lost.
+    if (token === lock.token) return found;
+    if (found.lock !== undefined && isAlive(found.lock)) {
+      const { host, pid, since } = found.lock;
+      throw new HeapdumpError(
+        "load/locked",
+        `${found.collection} is being loaded by process ${pid} on ${host} since ${since.toISOString()}`,
+      );
+    }
+    const taken = await registry.updateOne(
+      token === undefined ? { _id, lock: { $exists: false } } : { _id, "lock.token": token },
+      { $set: { lock } },
+    );
+    if (taken.modifiedCount === 1) return found;
+  }
+}
+
+type Lock = NonNullable<DumpEntry["lock"]>;
+
+function isAlive(lock: Lock): boolean {
   if (Date.now() - lock.seen.getTime() > deadAfterMs) return false;
   if (lock.host !== hostname()) return true;
   if (lock.pid === process.pid) return true;

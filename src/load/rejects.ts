@@ -1,9 +1,13 @@
-import { Binary, type Collection, MongoBulkWriteError } from "mongodb";
+import { Binary, BSON, MongoServerError, type Db } from "mongodb";
 import type { Reject } from "../../schemas/reject.js";
+import { rawInsert } from "./raw-insert.js";
 
-/** A document of `<dump>.rejects`. The line's number is its identity, so that a resumed import adds none twice. */
+/**
+ * A document of `<dump>.rejects`. Its place is its identity, so that a resumed import adds none twice; the line alone
+ * is not enough, since a whole array may stand on one.
+ */
 export type RejectDocument = {
-  readonly _id: number;
+  readonly _id: { readonly line: number; readonly byte: number };
   readonly line: number;
   readonly byte_offset: number;
   readonly code: string;
@@ -12,28 +16,43 @@ export type RejectDocument = {
   readonly raw: Binary;
 };
 
+/** Documents of one insert at most, together: a message may have 48,000,000. Unit: bytes. */
+const insertBytesMax = 16_000_000;
+
 /** Stores rejects; those that are there already stay as they are. */
 export async function storeRejects(
-  collection: Collection<RejectDocument>,
+  db: Db,
+  collection: string,
   rejects: readonly Reject[],
 ): Promise<void> {
-  for (let from = 0; from < rejects.length; from += 500) {
-    const documents = rejects.slice(from, from + 500).map((reject) => ({
-      _id: reject.lineNumber,
+  let batch: Uint8Array[] = [];
+  let batchBytes = 0;
+  for (const reject of rejects) {
+    const document: RejectDocument = {
+      _id: { line: reject.lineNumber, byte: reject.byteOffset },
       line: reject.lineNumber,
       byte_offset: reject.byteOffset,
       code: reject.code,
       path: reject.path,
       message: reject.message,
       raw: new Binary(reject.raw),
-    }));
-    try {
-      await collection.insertMany(documents, { ordered: false, writeConcern: { j: true } });
-    } catch (error) {
-      const duplicatesOnly =
-        error instanceof MongoBulkWriteError &&
-        [error.writeErrors].flat().every((one) => one.code === 11000);
-      if (!duplicatesOnly) throw error;
-    }
+    };
+    const bytes = BSON.serialize(document);
+    batch.push(bytes);
+    batchBytes += bytes.length;
+    if (batchBytes < insertBytesMax) continue;
+    await insert(db, collection, batch);
+    batch = [];
+    batchBytes = 0;
   }
+  if (batch.length > 0) await insert(db, collection, batch);
 }
+
+async function insert(db: Db, collection: string, documents: Uint8Array[]): Promise<void> {
+  const answer = await rawInsert(db, collection, Buffer.concat(documents), { j: true });
+  const fault =
+    answer.writeConcernError ?? answer.writeErrors?.find((error) => error.code !== duplicateKey);
+  if (fault !== undefined) throw new MongoServerError({ message: fault.errmsg, code: fault.code });
+}
+
+const duplicateKey = 11000;

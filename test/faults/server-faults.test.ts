@@ -1,0 +1,285 @@
+import assert from "node:assert/strict";
+import { execFileSync, spawn } from "node:child_process";
+import { once } from "node:events";
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { MongoClient, type Db } from "mongodb";
+import { sameDump } from "../support/compare-dumps.js";
+import { startLossyProxy } from "../support/lossy-proxy.js";
+import { startMongod, testEnvironment, type OwnMongod } from "../support/mongod.js";
+import { repositoryPath, type Outcome } from "../support/run.js";
+import { makeDump } from "../support/small-dump.js";
+
+const objectCount = 40_000;
+
+describe("an import that meets faults", function () {
+  this.timeout(240_000);
+  let folder: string;
+  let file: string;
+  let mongod: OwnMongod;
+  let client: MongoClient;
+  let reference: Db;
+  before(async () => {
+    folder = mkdtempSync(join(tmpdir(), "heapdump-faults-"));
+    file = join(folder, "faulty.json");
+    const made = makeDump(file, objectCount);
+    mongod = await startMongod();
+    client = await new MongoClient(mongod.uri).connect();
+    reference = client.db("reference");
+    const { code, stderr } = await importing(mongod.uri, "reference", [file]).ended;
+    assert.equal(code, 3, stderr);
+    assert.equal(await reference.collection("faulty").countDocuments(), made.objects);
+    assert.equal(await reference.collection("faulty.rejects").countDocuments(), made.rejects);
+  });
+  after(async () => {
+    await client.close();
+    await mongod.stop();
+    rmSync(folder, { recursive: true, force: true });
+  });
+
+  it("loses replies after the writes were done: nothing is doubled, nothing missing", async () => {
+    const proxy = await startLossyProxy(mongod.port);
+    proxy.loseReplies(4);
+    const { code, stderr } = await importing(proxy.uri, "replies", [file]).ended;
+    await proxy.close();
+    assert.equal(code, 3, stderr);
+    assert.equal(proxy.lost(), 4);
+    await sameDump(client.db("replies"), reference, "faulty");
+  });
+
+  it("has its connections cut again and again", async () => {
+    const proxy = await startLossyProxy(mongod.port);
+    const running = importing(proxy.uri, "cuts", [file]);
+    await midLoad(client.db("cuts"));
+    let cut = 0;
+    for (let round = 0; round < 8; round++) {
+      cut += proxy.cut();
+      await sleep(150);
+    }
+    const { code, stderr } = await running.ended;
+    await proxy.close();
+    assert.equal(code, 3, stderr);
+    assert.ok(cut > 0);
+    await sameDump(client.db("cuts"), reference, "faulty");
+  });
+
+  it("sees the server restart while it loads", async () => {
+    const running = importing(mongod.uri, "restart", [file]);
+    await midLoad(client.db("restart"));
+    await mongod.kill("SIGTERM");
+    assert.equal(running.child.exitCode, null, "it had ended before");
+    await mongod.restart();
+    const { code, stderr } = await running.ended;
+    assert.equal(code, 3, stderr);
+    await sameDump(client.db("restart"), reference, "faulty");
+  });
+
+  it("gives up when the server stays away, in order, and goes on later", async () => {
+    const running = importing(mongod.uri, "away", [file, "--retry-for", "1"]);
+    await midLoad(client.db("away"));
+    await mongod.kill("SIGKILL");
+    const { code, stderr } = await running.ended;
+    assert.equal(code, 5, stderr);
+    assert.match(stderr, /load\/no-server.*did not come back/);
+    await mongod.restart();
+    const again = await importing(mongod.uri, "away", [file, "--json"]).ended;
+    assert.equal(again.code, 3, again.stderr);
+    assert.match(again.stdout, /"resumed":true/);
+    await sameDump(client.db("away"), reference, "faulty");
+  });
+
+  it("is asked to stop, and told of a changed file when it is to go on", async () => {
+    const running = importing(mongod.uri, "stopped", [file]);
+    await midLoad(client.db("stopped"));
+    running.child.kill("SIGINT");
+    const { code, stderr } = await running.ended;
+    assert.equal(code, 7, stderr);
+    const changed = join(folder, "changed", "faulty.json");
+    mkdirSync(join(folder, "changed"));
+    makeDump(changed, objectCount, 2);
+    const refused = await importing(mongod.uri, "stopped", [changed]).ended;
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /load\/changed.*has changed/);
+    const again = await importing(mongod.uri, "stopped", [file]).ended;
+    assert.equal(again.code, 3, again.stderr);
+    await sameDump(client.db("stopped"), reference, "faulty");
+  });
+
+  it("begins anew with --drop where another file's load was left, even if that is killed in turn", async () => {
+    const other = join(folder, "other", "faulty.json");
+    mkdirSync(join(folder, "other"));
+    makeDump(other, objectCount, 3);
+    const first = importing(mongod.uri, "anew", [other]);
+    await midLoad(client.db("anew"));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    // As if it had died at the very end: the mark must not be taken for the next load's.
+    await client
+      .db("anew")
+      .collection<{ _id: string }>("dumps")
+      .updateOne({ _id: "faulty.loading" }, { $set: { swapping: true } });
+    const second = importing(mongod.uri, "anew", [file, "--drop"]);
+    await sleep(100);
+    await midLoad(client.db("anew"));
+    second.child.kill("SIGKILL");
+    await second.ended;
+    const third = await importing(mongod.uri, "anew", [file, "--drop"]).ended;
+    assert.equal(third.code, 3, third.stderr);
+    await sameDump(client.db("anew"), reference, "faulty");
+  });
+
+  it("finds another import of the same dump at work, and says whose", async () => {
+    const running = importing(mongod.uri, "locked", [file]);
+    await midLoad(client.db("locked"));
+    const second = await importing(mongod.uri, "locked", [file]).ended;
+    assert.equal(second.code, 1);
+    assert.match(
+      second.stderr,
+      new RegExp(`load/locked.*process ${running.child.pid} on .* since`),
+    );
+    assert.equal((await running.ended).code, 3);
+    await sameDump(client.db("locked"), reference, "faulty");
+  });
+
+  it("is refused by the server: at once, and the password shows nowhere", async () => {
+    const canary = "canary-7b1f";
+    const secured = await startMongod({ args: ["--auth"] });
+    try {
+      const admin = await new MongoClient(secured.uri).connect();
+      await admin.db("admin").command({ createUser: "root", pwd: "right", roles: ["root"] });
+      await admin.close();
+      const started = Date.now();
+      const wrong = `mongodb://root:${canary}@127.0.0.1:${secured.port}/?directConnection=true`;
+      const refused = await importing(wrong, "auth", [file, "--verbose"]).ended;
+      assert.equal(refused.code, 6, refused.stderr);
+      assert.ok(Date.now() - started < 5_000);
+      assert.doesNotMatch(refused.stdout + refused.stderr, new RegExp(canary));
+      const right = wrong.replace(canary, "right");
+      const loaded = await importing(right, "auth", [file, "--json", "--verbose"]).ended;
+      assert.equal(loaded.code, 3, loaded.stderr);
+      assert.doesNotMatch(loaded.stdout + loaded.stderr, /:right@/);
+      const reader = await new MongoClient(right).connect();
+      const entries = await reader.db("auth").collection("dumps").find().toArray();
+      await reader.close();
+      assert.doesNotMatch(JSON.stringify(entries), /right@|root:right/);
+    } finally {
+      await secured.stop();
+    }
+  });
+
+  it("loads into a replica set whose primary steps down, and one whose primary dies", async () => {
+    const members: OwnMongod[] = [];
+    try {
+      for (let index = 0; index < 3; index++) {
+        members.push(await startMongod({ args: ["--replSet", "faults", "--oplogSize", "200"] }));
+      }
+      const direct = await new MongoClient(members[0]!.uri).connect();
+      await direct.db("admin").command({
+        replSetInitiate: {
+          _id: "faults",
+          members: members.map(({ port }, _id) => ({ _id, host: `127.0.0.1:${port}` })),
+          settings: { electionTimeoutMillis: 2_000 },
+        },
+      });
+      await direct.close();
+      const hosts = members.map(({ port }) => `127.0.0.1:${port}`).join(",");
+      const uri = `mongodb://${hosts}/?replicaSet=faults`;
+      const set = await new MongoClient(uri, { serverSelectionTimeoutMS: 60_000 }).connect();
+      try {
+        const stepped = importing(uri, "stepped", [file, "--writeConcern", "majority"]);
+        await midLoad(set.db("stepped"));
+        await set.db("admin").command({ replSetStepDown: 10, force: true });
+        assert.equal(stepped.child.exitCode, null, "it had ended before");
+        const outcome = await stepped.ended;
+        assert.equal(outcome.code, 3, outcome.stderr);
+        await sameDump(set.db("stepped"), reference, "faulty");
+
+        const killed = importing(uri, "killed", [file, "--writeConcern", "majority"]);
+        await midLoad(set.db("killed"));
+        const hello = await set.db("admin").command({ hello: 1 });
+        const primary = members.find(({ port }) => hello["primary"] === `127.0.0.1:${port}`);
+        await primary?.kill("SIGKILL");
+        assert.equal(killed.child.exitCode, null, "it had ended before");
+        const survived = await killed.ended;
+        assert.equal(survived.code, 3, survived.stderr);
+        await sameDump(set.db("killed"), reference, "faulty");
+      } finally {
+        await set.close();
+      }
+    } finally {
+      for (const member of members) await member.stop();
+    }
+  });
+
+  it("fills the server's disk: the old dump stays, and the same command goes on when there is room", async function () {
+    const disk = join(folder, "disk");
+    mkdirSync(disk);
+    if (!mounted(disk, "340m")) return void appendFileSync(2, "      no tmpfs here: not tried\n");
+    let small: OwnMongod | undefined;
+    try {
+      small = await startMongod({ dbpath: disk, args: ["--syncdelay", "2"] });
+      const old = join(folder, "old.json");
+      makeDump(old, 1_000);
+      assert.equal((await importing(small.uri, "full", [old]).ended).code, 3);
+      const big = join(folder, "big.json");
+      makeDump(big, 300_000);
+      const full = await importing(small.uri, "full", [big, "--retry-for", "3"]).ended;
+      assert.ok(full.code === 1 || full.code === 5, full.stderr);
+      assert.match(full.stderr, /load\/(disk-full|no-server)/);
+      await small.kill("SIGKILL");
+      execFileSync("mount", ["-o", "remount,size=1g", disk]);
+      await small.restart();
+      const there = await new MongoClient(small.uri).connect();
+      assert.equal(await there.db("full").collection("old").countDocuments(), 1_003);
+      const again = await importing(small.uri, "full", [big]).ended;
+      assert.equal(again.code, 3, again.stderr);
+      assert.equal(await there.db("full").collection("big").countDocuments(), 300_003);
+      await there.close();
+    } finally {
+      await small?.kill("SIGKILL");
+      execFileSync("umount", ["-l", disk]);
+    }
+  });
+});
+
+type Importing = { readonly child: ReturnType<typeof spawn>; readonly ended: Promise<Outcome> };
+
+/** Starts an import; one batch in flight, so that the load takes a while. */
+function importing(uri: string, database: string, args: readonly string[]): Importing {
+  const child = spawn(
+    process.execPath,
+    [
+      repositoryPath("dist/bin/heapdump-import.js"),
+      ...["--uri", uri, "--db", database, "-j", "1", ...args],
+    ],
+    { env: testEnvironment(), stdio: ["ignore", "pipe", "pipe"] },
+  );
+  let stdout = "";
+  let stderr = "";
+  child.stdout.on("data", (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+  const ended = once(child, "close").then(([code]) => ({ code: code as number, stdout, stderr }));
+  return { child, ended };
+}
+
+/** Waits until the first documents are there. */
+async function midLoad(db: Db): Promise<void> {
+  for (let waited = 0; waited < 60_000; waited += 10) {
+    if ((await db.collection("faulty.loading").findOne({ type: "OBJECT" })) !== null) return;
+    await sleep(10);
+  }
+  throw new Error("no document is ever loaded");
+}
+
+function mounted(folder: string, size: string): boolean {
+  try {
+    execFileSync("mount", ["-t", "tmpfs", "-o", `size=${size}`, "tmpfs", folder], {
+      stdio: "ignore",
+    });
+    return true;
+  } catch {
+    return false;
+  }
+}
