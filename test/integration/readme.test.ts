@@ -10,6 +10,9 @@ import { repositoryPath, type Outcome } from "../support/run.js";
 /** A block may take this long: the first one may have to obtain mongod. Unit: milliseconds. */
 const blockMs = 180_000;
 
+/** What the README's first command does before anything else. */
+const setUp = /^npm ci && npm run build && /;
+
 /** What is not linked into the folder where the blocks run: they must not reach our history or our work. */
 const notLinked = [".git", ".ci"];
 
@@ -66,7 +69,17 @@ describe("README.md", function () {
     if (language !== "sh") continue;
     const title = `line ${lineNumber}: ${text.split("\n")[0]?.slice(0, 70)}`;
     if (notRun !== undefined) it(`${title} (not run: ${notRun})`);
-    else if (/\bnpm (ci|test)\b/.test(text)) {
+    else if (setUp.test(text) && !/\bnpm (ci|test)\b/.test(text.replace(setUp, ""))) {
+      // The set-up has just been done, by .ci/run, into the very folder where this runs: what comes behind it is run.
+      it(title, async () => {
+        const { code, stdout, stderr } = await runBlock(
+          text.replace(setUp, ""),
+          folder,
+          environment,
+        );
+        assert.equal(code, 0, `${text}\n${stdout.slice(-2_000)}\n${stderr.slice(-2_000)}`);
+      });
+    } else if (/\bnpm (ci|test)\b/.test(text)) {
       // It is running at this moment, by .ci/run, which takes the same words.
       it(title, () => assert.ok(ciWords().includes(text.trim()), "not what .ci/run runs"));
     } else {
