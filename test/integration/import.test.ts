@@ -191,6 +191,30 @@ describe("heapdump-import", () => {
     }
   });
 
+  it("refuses bad elements of a one-line array one by one, and tells a cut array and two glued ones", async () => {
+    const text =
+      '[{"id":"_ROOTS_","globals":[8]},{"id":8,"bt":"T_ARRAY","val":[16,,]},{"id":16,"bt":"T_STRING"},{"id":16,"bt":"T_STRING"},{"id":24,"bt":5}]';
+    const { code, stderr } = await importIt([dump("badarray.json", text)]);
+    assert.equal(code, 3, stderr);
+    const rejects = await test.db.collection("badarray.rejects").find().sort({ _id: 1 }).toArray();
+    assert.deepEqual(
+      rejects.map(
+        ({ line, byte_offset, code: reason }) => [line, byte_offset, reason] as unknown[],
+      ),
+      [
+        [1, 32, "not-json"],
+        [1, 96, "duplicate-id"],
+        [1, 121, "schema"],
+      ],
+    );
+    const cut = await importIt([dump("cutarray.json", text.slice(0, 95))]);
+    assert.equal(cut.code, 3, cut.stderr);
+    assert.match(cut.stderr, /no closing bracket: it was cut/);
+    const glued = await importIt([dump("gluedarray.json", text + text)]);
+    assert.equal(glued.code, 4, glued.stderr);
+    assert.match(glued.stderr, /glued together/);
+  });
+
   it("keeps what is whole of a cut gzip, and says that it was cut", async () => {
     const whole = gzipSync(Buffer.from(decompress(readFileSync(gem("A")))));
     const { code, stderr } = await importIt([
