@@ -203,7 +203,7 @@ describe("heapdump-import", () => {
       ),
       [
         [1, 32, "not-json"],
-        [1, 96, "duplicate-id"],
+        [1, 95, "duplicate-id"],
         [1, 121, "schema"],
       ],
     );
