@@ -1,9 +1,7 @@
 import type { Document } from "mongodb";
 import type { HeapDocument, QueryContext, StoredId } from "./define-query.js";
+import { documentsById } from "./documents-by-id.js";
 import { edgeFields, edgeOf, labelFields, labelOf } from "./object-labels.js";
-
-/** Ids of one look-up: long lists of ids cost more than several look-ups. */
-const lookUpMax = 10_000;
 
 /** One step of a path from a root. */
 export type Step = {
@@ -20,17 +18,9 @@ export async function objectsOf(
   context: QueryContext,
   fields: Document = labelFields,
 ): Promise<Map<StoredId, HeapDocument>> {
-  const found = new Map<StoredId, HeapDocument>();
-  for (let from = 0; from < ids.length; from += lookUpMax) {
-    context.signal?.throwIfAborted();
-    const slice = ids.slice(from, from + lookUpMax);
-    const cursor = context.objects.aggregate<HeapDocument>(
-      [{ $match: { _id: { $in: slice } } }, { $project: fields }],
-      { batchSize: lookUpMax },
-    );
-    for await (const object of cursor) found.set(object._id, object);
-  }
-  return found;
+  const { db, dump, signal } = context;
+  const found = await documentsById<HeapDocument>(db, dump.collection, ids, fields, signal);
+  return new Map(found.map((object) => [object._id, object]));
 }
 
 /** The pipeline of the chain from an object up a field (`parent`, `dominator`), in one document. */

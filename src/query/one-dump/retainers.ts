@@ -7,6 +7,7 @@ import {
   type QueryContext,
   type StoredId,
 } from "../define-query.js";
+import { documentsById } from "../documents-by-id.js";
 import { idText, labelFields, labelOf, pathText } from "../object-labels.js";
 
 /**
@@ -226,22 +227,23 @@ async function learn(
   context: QueryContext,
 ): Promise<void> {
   const wanted = [...new Set(ids)].filter((id) => !known.has(id));
-  for (let from = 0; from < wanted.length; from += 10_000) {
-    context.signal?.throwIfAborted();
-    const cursor = context.objects.aggregate<HeapDocument>(
-      [{ $match: { _id: { $in: wanted.slice(from, from + 10_000) } } }, { $project: holderFields }],
-      { batchSize: 10_000 },
-    );
-    for await (const object of cursor) {
-      known.set(object._id, {
-        label: labelOf(object),
-        parent: object.parent,
-        dominator: object.dominator,
-        references: (object["references"] ?? []) as StoredId[],
-        names: (object["reference_names"] ?? []) as string[],
-        isList: ["ARRAY", "array", "HASH"].includes(object.type ?? ""),
-      });
-    }
+  const { db, dump, signal } = context;
+  const objects = await documentsById<HeapDocument>(
+    db,
+    dump.collection,
+    wanted,
+    holderFields,
+    signal,
+  );
+  for (const object of objects) {
+    known.set(object._id, {
+      label: labelOf(object),
+      parent: object.parent,
+      dominator: object.dominator,
+      references: (object["references"] ?? []) as StoredId[],
+      names: (object["reference_names"] ?? []) as string[],
+      isList: ["ARRAY", "array", "HASH"].includes(object.type ?? ""),
+    });
   }
 }
 
