@@ -31,6 +31,8 @@ type Holder = {
 
 const holderFields: Document = {
   ...labelFields,
+  // As it is: cutting long ones costs more than reading them, for many holders.
+  name: 1,
   references: {
     $cond: [
       { $in: ["$type", ["ARRAY", "array", "HASH"]] },
