@@ -1,5 +1,4 @@
-import { createWriteStream, type WriteStream } from "node:fs";
-import { once } from "node:events";
+import { open, type FileHandle } from "node:fs/promises";
 import { hostname } from "node:os";
 import type { Db, WriteConcernSettings } from "mongodb";
 import { beginScan, documentBlocks, scanBlocks, type Scan } from "./decode/decode.js";
@@ -505,26 +504,28 @@ async function rejectKeepers(target: LoadTarget, options: ImportOptions): Promis
       if (file === undefined) return;
       for (const { raw, ...reject } of rejects) {
         const line = { ...reject, raw_base64: Buffer.from(raw).toString("base64") };
-        if (!file.write(`${JSON.stringify(line)}\n`)) await once(file, "drain");
+        await told(file.appendFile(`${JSON.stringify(line)}\n`));
       }
     },
     close: async () => {
-      if (file === undefined || file.destroyed) return;
-      file.end();
-      await once(file, "close");
+      await file?.close();
     },
   };
 }
 
-async function openRejectsFile(path: string): Promise<WriteStream> {
-  const file = createWriteStream(path, { mode: 0o600 });
+function openRejectsFile(path: string): Promise<FileHandle> {
+  return told(open(path, "w", 0o600));
+}
+
+/** A fault of the rejects' file, in our words. */
+async function told<T>(work: Promise<T>): Promise<T> {
   try {
-    await once(file, "open");
+    return await work;
   } catch (error) {
-    throw new HeapdumpError("decode/spool", `--rejects-file: ${(error as Error).message}`);
+    const { code, message } = error as NodeJS.ErrnoException;
+    const reason = code === "ENOSPC" ? "the disk is full" : message;
+    throw new HeapdumpError("decode/spool", `--rejects-file: ${reason}`, { cause: error });
   }
-  file.on("error", () => file.destroy());
-  return file;
 }
 
 function freshEntry(

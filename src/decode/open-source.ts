@@ -74,10 +74,14 @@ function nameOf(path: string): string {
 }
 
 async function openSpooled(options: OpenOptions): Promise<DumpSource> {
-  const folder = await mkdtemp(join(options.spoolFolder ?? tmpdir(), "heapdump-spool-"));
-  const close = (): Promise<void> => rm(folder, { recursive: true, force: true });
-  const file = join(folder, "stdin");
+  const spoolFolder = options.spoolFolder ?? tmpdir();
+  let folder: string | undefined;
+  const close = async (): Promise<void> => {
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
+  };
   try {
+    folder = await mkdtemp(join(spoolFolder, "heapdump-spool-"));
+    const file = join(folder, "stdin");
     const input = Readable.from(options.stdin ?? process.stdin);
     const sink = createWriteStream(file, { mode: 0o600 });
     await pipeline(input, sink, options.signal === undefined ? {} : { signal: options.signal });
@@ -86,9 +90,13 @@ async function openSpooled(options: OpenOptions): Promise<DumpSource> {
     await close();
     if (options.signal?.aborted === true) throw options.signal.reason;
     if (error instanceof HeapdumpError) throw error;
-    throw new HeapdumpError("decode/spool", `cannot keep standard input: ${reasonOf(error)}`, {
-      cause: error,
-    });
+    throw new HeapdumpError(
+      "decode/spool",
+      `cannot keep standard input in ${spoolFolder}: ${reasonOf(error)}`,
+      {
+        cause: error,
+      },
+    );
   }
 }
 
@@ -326,7 +334,7 @@ function newChecksum(): Checksum {
 
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
-  if (code === "ENOENT") return "there is no such file";
+  if (code === "ENOENT") return "there is no such file or folder";
   if (code === "EACCES" || code === "EPERM") return "it may not be read by this user";
   if (code === "ENOSPC") return "the disk is full";
   return message;

@@ -1,15 +1,23 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import {
+  appendFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MongoClient, type Db } from "mongodb";
 import { sameDump } from "../support/compare-dumps.js";
 import { startLossyProxy } from "../support/lossy-proxy.js";
-import { startMongod, testEnvironment, type OwnMongod } from "../support/mongod.js";
-import { repositoryPath, type Outcome } from "../support/run.js";
+import { startMongod, testEnvironment, testServer, type OwnMongod } from "../support/mongod.js";
+import { repositoryPath, run, type Outcome } from "../support/run.js";
 import { makeDump } from "../support/small-dump.js";
 
 const objectCount = 40_000;
@@ -241,6 +249,49 @@ describe("an import that meets faults", function () {
       await small?.kill("SIGKILL");
       execFileSync("umount", ["-l", disk]);
     }
+  });
+});
+
+describe("a disk of ours that is full", function () {
+  this.timeout(60_000);
+  const rejected = '{"address":"0x10","type":"STRING"}\n'.repeat(4_000);
+  let disk: string;
+  let isMounted = false;
+  before(() => {
+    disk = mkdtempSync(join(tmpdir(), "heapdump-disk-"));
+    isMounted = mounted(disk, "64k");
+    if (!isMounted) appendFileSync(2, "      no tmpfs here: not tried\n");
+  });
+  after(() => {
+    if (isMounted) execFileSync("umount", ["-l", disk]);
+    rmSync(disk, { recursive: true, force: true });
+  });
+
+  it("is told of when it is the spool's, and the spool is removed", async () => {
+    if (!isMounted) return;
+    const { uri } = await testServer();
+    const { code, stderr } = await run("heapdump-import", ["--uri", uri, "--db", "spool", "-"], {
+      input: rejected,
+      environment: { TMPDIR: disk },
+    });
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /decode\/spool.*the disk is full/);
+    assert.deepEqual(readdirSync(disk), []);
+  });
+
+  it("is told of when it is that of the rejects", async () => {
+    if (!isMounted) return;
+    const { uri } = await testServer();
+    const file = mkdtempSync(join(tmpdir(), "heapdump-rejects-"));
+    writeFileSync(join(file, "rejects.json"), rejected);
+    const { code, stderr } = await run("heapdump-import", [
+      ...["--uri", uri, "--db", "spool", "--rejects-file", join(disk, "rejects")],
+      join(file, "rejects.json"),
+    ]);
+    rmSync(file, { recursive: true });
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /decode\/spool.*--rejects-file: the disk is full/);
+    assert.equal(statSync(join(disk, "rejects")).mode & 0o777, 0o600);
   });
 });
 
