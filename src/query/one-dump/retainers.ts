@@ -14,6 +14,9 @@ import { idText, labelFields, labelOf, pathText } from "../object-labels.js";
  * Rounds up the paths, one a step: beyond it a group's path begins with "…". A leak is rarely that deep, a list is.
  */
 const roundsMax = 60;
+/** After so many rounds, so many paths apart are given up. */
+const listRounds = 8;
+const listBundles = 20_000;
 /** Paths sampled with all their edges named, one a group. */
 const namedMax = 10;
 /** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
@@ -161,8 +164,9 @@ async function climb(
     (bundle.above === undefined ? done : open).push(bundle);
   }
   for (let round = 0; open.length > 0; round++) {
-    if (round === roundsMax) {
-      done.push(...open.map((bundle) => ({ ...bundle, steps: [...bundle.steps, "…"] })));
+    // Many paths that do not meet are a list, all the way up: its beginning says no more.
+    if (round === roundsMax || (round >= listRounds && open.length > listBundles)) {
+      for (const bundle of open) done.push({ ...bundle, steps: [...bundle.steps, "…"] });
       break;
     }
     await learn(
