@@ -49,6 +49,8 @@ export type OpenOptions = {
 
 /** Reads of this size keep the disk busy without holding much. Unit: bytes. */
 const readBytes = 1 << 20;
+/** What stands in a piece when damage is met is lost: small pieces, little loss. Unit: bytes. */
+const inflatedBytes = 32 << 10;
 const firstBytesMax = 64 * 1024;
 const gzipMagic = Buffer.from([0x1f, 0x8b]);
 const zstdMagic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
@@ -118,7 +120,8 @@ async function openFile(
   let reading: FileHandle | undefined;
 
   async function* onDisk(signal: AbortSignal | undefined): AsyncGenerator<Buffer> {
-    bytesRead = 0;
+    // Of this pass alone: an earlier one that was given up may still be ending.
+    let passBytes = (bytesRead = 0);
     let checksum = newChecksum();
     const stream = createReadStream(file, {
       highWaterMark: readBytes,
@@ -126,7 +129,7 @@ async function openFile(
     });
     try {
       for await (const chunk of stream as AsyncIterable<Buffer>) {
-        bytesRead += chunk.length;
+        bytesRead = passBytes += chunk.length;
         if (fingerprint === undefined) checksum = checksum.with(chunk);
         yield chunk;
       }
@@ -136,7 +139,7 @@ async function openFile(
         cause: error,
       });
     }
-    fingerprint ??= `${bytesRead}-${checksum.text()}`;
+    fingerprint ??= `${passBytes}-${checksum.text()}`;
   }
 
   function readInto(readOptions: { signal?: AbortSignal | undefined } = {}): ReadInto | undefined {
@@ -262,7 +265,7 @@ async function* decompressed(
       : (zlib as unknown as { createZstdDecompress: typeof zlib.createGunzip })
           .createZstdDecompress;
   const stream = Readable.from(raw, { objectMode: false, highWaterMark: readBytes });
-  const inflate = create({ chunkSize: readBytes });
+  const inflate = create({ chunkSize: inflatedBytes });
   let fault: unknown;
   stream.on("error", (error) => inflate.destroy(error));
   inflate.on("error", (error) => (fault = error));
