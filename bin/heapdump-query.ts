@@ -63,7 +63,12 @@ const options = {
 type Values = ReturnType<typeof parseOptions<typeof options>>["values"];
 
 async function main({ argv, signal }: Invocation): Promise<number> {
-  const { values, positionals } = parseOptions(argv, options);
+  // `--sort -count`: the minus belongs to the column, which parseArgs would take for an option.
+  const words = argv.flatMap((word, index) => {
+    if (word === "--sort" && argv[index + 1]?.startsWith("-") === true) return [];
+    return argv[index - 1] === "--sort" && word.startsWith("-") ? [`--sort=${word}`] : [word];
+  });
+  const { values, positionals } = parseOptions(words, options);
   if (values.help === true || (argv.length === 0 && process.stdout.isTTY)) {
     process.stdout.write(usage);
     return exitCodes.ok;
@@ -79,11 +84,11 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     process.stdout.write(`${lines.join("\n")}\n`);
     return exitCodes.ok;
   }
-  const [name, ...words] = positionals;
+  const [name, ...rest] = positionals;
   const query = values.dumps === true ? undefined : queryNamed(nameOf(name));
   if (values.db === undefined)
     throw new HeapdumpError("usage/bad-option", "name a database with --db");
-  const given = query === undefined ? undefined : argumentsOf(query, words, values);
+  const given = query === undefined ? undefined : argumentsOf(query, rest, values);
   const limit = wholeNumber("limit", values.limit, { min: 1, max: 1_000_000 }) ?? 20;
   const asked = { dump: values.dump ?? "latest", limit, sort: values.sort, signal };
   const server = await serverFor({ uri: values.uri, signal });

@@ -18,6 +18,9 @@ export type AskOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
+/** Rows sorted by a column of the user's choice at most. */
+const sortedRowsMax = 100_000;
+
 /** The query of that name. @throws {HeapdumpError} `query/bad-argument` with the nearest name */
 export function queryNamed(name: string): Query {
   const found = queries.find((query) => query.name === name);
@@ -85,7 +88,9 @@ export async function ask(
   options: AskOptions,
 ): Promise<Table> {
   const dump = await dumpNamed(db, options.dump);
-  const { collection, stages } = query.pipeline(given, dump, options.limit);
+  // Sorted by another column, the first rows may be any: all are asked for, and cut behind the sort.
+  const limit = options.sort === undefined ? options.limit : sortedRowsMax;
+  const { collection, stages } = query.pipeline(given, dump, limit);
   const found = await db
     .collection(collection)
     .aggregate([...stages], {
@@ -97,7 +102,7 @@ export async function ask(
     db,
     dump,
     objects: db.collection<HeapDocument>(dump.collection),
-    limit: options.limit,
+    limit,
     signal: options.signal,
   };
   const answer = (await query.answer?.(found, given, context)) ?? { rows: found, notes: [] };
@@ -106,7 +111,10 @@ export async function ask(
   return {
     title: `${dump._id}: ${query.question}`,
     columns: query.columns,
-    rows: sorted(answer.rows, options.sort, query),
+    rows: sorted(answer.rows, options.sort, query).slice(
+      0,
+      Math.max(options.limit, options.sort === undefined ? answer.rows.length : 0),
+    ),
     notes,
   };
 }

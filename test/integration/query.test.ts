@@ -222,6 +222,43 @@ describe("heapdump-query", () => {
     });
   }
 
+  it("sorts before it cuts", async () => {
+    const all = await rowsOf("classes", "--dump", "C", "--limit", "100000");
+    const most = Math.max(...all.map((row) => Number(row["count"])));
+    const [first, ...rest] = await rowsOf(
+      "classes",
+      "--dump",
+      "C",
+      "--sort",
+      "-count",
+      "--limit",
+      "1",
+    );
+    assert.equal(first?.["count"], most);
+    assert.equal(rest.length, 0);
+  });
+
+  it("runs no code of a condition, and takes harmless values", async () => {
+    const escaped = await query("retainers", "--where", '{"\\u0024where":"1"}', "--dump", "C");
+    assert.equal(escaped.code, 2, escaped.stderr);
+    assert.equal((await query("retainers", "--where", '{"name":"$where"}', "--dump", "C")).code, 0);
+  });
+
+  it("suspects by the index alone", async () => {
+    const dump = await test.db.collection("dumps").findOne({ _id: "C" as never });
+    const suspects = queries.find((one) => one.name === "suspects");
+    const given = { names: [], where: {}, whereText: "", all: 1 };
+    const { collection, stages } = suspects?.pipeline(given, dump as never, 20) ?? {
+      collection: "",
+      stages: [],
+    };
+    const plan = await test.db
+      .collection(collection)
+      .aggregate([...stages])
+      .explain("queryPlanner");
+    assert.doesNotMatch(JSON.stringify(plan), /"COLLSCAN"/);
+  });
+
   it("names the nearest class where there is none of that name", async () => {
     const { code, stdout } = await query(
       "retainers",

@@ -355,12 +355,20 @@ function conditionOf(text: string): Document {
   try {
     const parsed: unknown = JSON.parse(text);
     const isObject = typeof parsed === "object" && parsed !== null && !Array.isArray(parsed);
-    if (isObject && !/"\$(where|function|accumulator)"/.test(text)) return parsed as Document;
+    if (isObject && !runsCode(parsed)) return parsed as Document;
   } catch {
     // Told below.
   }
   throw new HeapdumpError(
     "query/bad-argument",
     `--where: expected a condition as JSON, without $where or $function`,
+  );
+}
+
+/** Whether any key, however it was escaped, asks the server to run JavaScript. */
+function runsCode(value: unknown): boolean {
+  if (typeof value !== "object" || value === null) return false;
+  return Object.entries(value).some(
+    ([key, inner]) => /^\$(where|function|accumulator)$/.test(key) || runsCode(inner),
   );
 }

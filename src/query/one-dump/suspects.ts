@@ -47,7 +47,8 @@ export const suspects = defineQuery({
               Math.ceil((dump.counters.objects - dump.counters.unreachable) * shareMin),
             ),
           },
-          dominator: { $gte: 0 },
+          // Also what a root alone holds. Each branch is served by the partial index.
+          $or: [{ dominator: { $exists: true } }, { dominator: null }],
         },
       },
       { $sort: byRetained(dump) },
@@ -140,7 +141,11 @@ async function largestKind(id: StoredId, context: QueryContext): Promise<Kind | 
     kind.retainedSize += Number(child.retained_size ?? 0);
     kinds.set(label, kind);
   }
-  const [largest] = [...kinds].sort(([, one], [, two]) => two.retainedCount - one.retainedCount);
+  const { format, counters } = context.dump;
+  const byCount = format === "heap-dump-gem" || counters.bytes === 0;
+  const [largest] = [...kinds].sort(([, one], [, two]) =>
+    byCount ? two.retainedCount - one.retainedCount : two.retainedSize - one.retainedSize,
+  );
   if (largest === undefined) return undefined;
   // What was sampled stands for the whole.
   const scale = Math.max(1, Number(children[0]?.["total"] ?? 0) / childrenSampled);
@@ -148,7 +153,7 @@ async function largestKind(id: StoredId, context: QueryContext): Promise<Kind | 
   return {
     label,
     count: Math.round(count * scale),
-    weight: (byCount) => (byCount ? retainedCount : retainedSize) * scale,
+    weight: (counted) => (counted ? retainedCount : retainedSize) * scale,
   };
 }
 
