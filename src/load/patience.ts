@@ -62,7 +62,9 @@ export function judge(error: unknown): "retry" | "split" | HeapdumpError {
   }
   if ([10334, 15, 22, 16, 17280, 17419].includes(code)) return "split";
   if (code === 13 || code === 18) {
-    return new HeapdumpError("load/authentication", "the server refuses this user");
+    // "not authorized on x to execute command {…}": the command holds what is being stored.
+    const said = code === 13 ? error.message.split(" to execute")[0] : undefined;
+    return new HeapdumpError("load/authentication", said ?? "the server refuses this user");
   }
   if (!(error instanceof MongoServerError) || isTransient(code)) return "retry";
   // A connection that breaks in insertMany comes in this shape, without a code.
