@@ -3,11 +3,12 @@ import { hostname } from "node:os";
 import type { Db, WriteConcernSettings } from "mongodb";
 import { beginScan, documentBlocks, scanBlocks, type Scan } from "./decode/decode.js";
 import { arrayElementBlocks } from "./decode/array-elements.js";
-import { detectFormat, type DumpFormatName } from "./decode/detect-format.js";
+import { detectFormat, type DetectedFormat, type DumpFormatName } from "./decode/detect-format.js";
 import { lineFormatOf } from "./decode/formats.js";
 import { openSource, type DumpSource } from "./decode/open-source.js";
 import { redactorOf, textRedactorOf, type Redaction } from "./decode/redact.js";
 import { lineBlocks, lineBlocksOfFile } from "./decode/split-lines.js";
+import { untilDamage } from "./decode/until-damage.js";
 import { readSnapshot } from "./decode/v8-snapshot/read-snapshot.js";
 import { snapshotDocuments } from "./decode/v8-snapshot/snapshot-documents.js";
 import { snapshotHeap } from "./decode/v8-snapshot/snapshot-heap.js";
@@ -25,6 +26,7 @@ import {
   keepRejects,
   recordScan,
   type LoadTarget,
+  type Refused,
 } from "./load/load.js";
 import { patiently } from "./load/patience.js";
 import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
@@ -126,7 +128,7 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
     const resumable = await resumableLoad(db, dumpName, source, lock, options);
     const writeConcern = options.writeConcern ?? {};
     const target: LoadTarget = { db, dumpName, writeConcern, patience };
-    return await loadLocked(source, target, fresh, resumable, options);
+    return await loadLocked(source, detected, target, fresh, resumable, options);
   } finally {
     await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
   }
@@ -197,6 +199,7 @@ export type ReadHeap = {
 
 async function loadLocked(
   source: DumpSource,
+  detected: DetectedFormat,
   target: LoadTarget,
   fresh: DumpEntry,
   resumable: DumpEntry | undefined,
@@ -215,7 +218,7 @@ async function loadLocked(
     return outcome;
   };
   if (resumable === undefined) await beginLoad(target);
-  const heap = await timed("scan", () => readHeap(source, target, fresh.format, options));
+  const heap = await timed("scan", () => readHeap(source, detected, target, options));
   if (heap.graph.nodeCount === 0) {
     await patiently(() => registry.deleteOne({ _id }), target.patience);
     throw new HeapdumpError(
@@ -237,9 +240,8 @@ async function loadLocked(
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
   if (resumable === undefined) {
-    const { lock: _lock, ...fields } = { ...entry, checkpoint: { records: 0, documents: 0 } };
-    const { _id: _name, ...rest } = fields;
-    await recordScan(target, rest);
+    const { _id: _name, ...fields } = entry;
+    await recordScan(target, { ...fields, checkpoint: { records: 0, documents: 0 } });
   }
   let documents = resumable?.checkpoint?.documents ?? 0;
   let serverRefused = 0;
@@ -272,10 +274,8 @@ async function loadLocked(
     rejected: entry.counters.rejected + serverRefused,
     documents,
   };
-  const { checkpoint: _checkpoint, lock: _lock, swapping: _swapping, ...whole } = entry;
   const completed: DumpEntry = {
-    ...whole,
-    _id: dumpName,
+    ...entry,
     status: "complete",
     counters,
     completed_at: new Date(),
@@ -293,10 +293,7 @@ async function loadLocked(
 }
 
 /** Documents that the server would not have, told like lines that we would not have. */
-function serverRejects(
-  refused: readonly { readonly message: string; readonly bytes: Buffer }[],
-  heap: ReadHeap,
-): Reject[] {
+function serverRejects(refused: readonly Refused[], heap: ReadHeap): Reject[] {
   return refused.map(({ message, bytes }, index) => ({
     // Behind all lines: which line it was is not known here.
     lineNumber: heap.counters.lines + 1 + index,
@@ -326,11 +323,10 @@ function countersOf(heap: ReadHeap, measures: HeapMeasures): DumpCounters {
 
 async function readHeap(
   source: DumpSource,
+  detected: DetectedFormat,
   target: LoadTarget,
-  format: string,
   options: ImportOptions,
 ): Promise<ReadHeap> {
-  const detected = detectFormat(source.firstBytes, source.path, options.format);
   if (detected.format === "v8-snapshot") return readSnapshotHeap(source, options);
   const keepers = await rejectKeepers(target, options);
   const scan = beginScan(lineFormatOf(detected.format));
@@ -372,12 +368,7 @@ async function readHeap(
   const redact = options.redact === undefined ? undefined : redactorOf(options.redact);
   return {
     ...heap,
-    counters: {
-      lines: ledger.lines,
-      rejected: ledger.rejected,
-      repaired: ledger.repaired,
-      blank: ledger.blank,
-    },
+    counters: ledger,
     facts: factsOf(scan),
     truncated,
     warnings,
@@ -421,19 +412,6 @@ async function readSnapshotHeap(source: DumpSource, options: ImportOptions): Pro
       });
     },
   };
-}
-
-/** What stood before the damage is loaded; the damage is told. */
-async function* untilDamage(
-  blocks: AsyncGenerator<LineBlock>,
-  onDamage: (error: HeapdumpError) => void,
-): AsyncGenerator<LineBlock> {
-  try {
-    yield* blocks;
-  } catch (error) {
-    if (!(error instanceof HeapdumpError && error.code === "decode/corrupt")) throw error;
-    onDamage(error);
-  }
 }
 
 /** A dump without its end: the trailer line, or the closing bracket. */

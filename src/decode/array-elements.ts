@@ -1,5 +1,7 @@
-import { HeapdumpError } from "../errors.js";
+import type { HeapdumpError } from "../errors.js";
 import type { LineBlock } from "../../schemas/line-block.js";
+import { countLines } from "./split-lines.js";
+import { untilDamage } from "./until-damage.js";
 
 export type ArrayOptions = {
   /** A block is closed at this size. Unit: bytes. */
@@ -216,7 +218,7 @@ export async function* arrayElementBlocks(
         const held = out.subarray(elementStart, elementStart + next);
         const rest = Buffer.from(out.subarray(elementStart + next, length));
         byteOffset = (byteOffsets.at(-1) as number) + next;
-        lineNumber = (lineNumbers.at(-1) as number) + feedsIn(held);
+        lineNumber = (lineNumbers.at(-1) as number) + countLines(held);
         length = elementStart + held.lastIndexOf(0x2c);
         const block = close();
         if (block !== undefined) yield block;
@@ -285,18 +287,6 @@ export async function* arrayElementBlocks(
   if (damage !== undefined) throw damage;
 }
 
-async function* untilDamage(
-  chunks: AsyncIterable<Buffer>,
-  onDamage: (error: HeapdumpError) => void,
-): AsyncGenerator<Buffer> {
-  try {
-    yield* chunks;
-  } catch (error) {
-    if (!(error instanceof HeapdumpError && error.code === "decode/corrupt")) throw error;
-    onDamage(error);
-  }
-}
-
 /**
  * What stands between two elements: `},{` and the key that the first element begins with; or a comma, a line feed and
  * the first element's indent.
@@ -313,10 +303,4 @@ function markOf(element: Buffer, indent = ""): RegExp | undefined {
     ...(indent === "" ? [] : [`(,[ \\t\\r]{0,80}${indent})(?=\\{)`]),
   ];
   return marks.length === 0 ? undefined : new RegExp(marks.join("|"), "g");
-}
-
-function feedsIn(bytes: Buffer): number {
-  let count = 0;
-  for (let at = bytes.indexOf(feed); at >= 0; at = bytes.indexOf(feed, at + 1)) count++;
-  return count;
 }

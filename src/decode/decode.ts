@@ -14,7 +14,7 @@ import type { LineFormat } from "./line-format.js";
 import { holdsBrokenText } from "./parse-json.js";
 import { scanGemRecord, scanObjspaceRecord } from "./scan-record.js";
 import { createScanNames, ScanSink, type ScanNames } from "./scan-sink.js";
-import { splitDocument } from "./split-document.js";
+import { closeDocument } from "./split-document.js";
 import { transcoderOf } from "./transcode-record.js";
 
 /** How many lines were what: lines = objects + rejected + blank, always. */
@@ -231,10 +231,11 @@ function secondDump(options: ScanOptions, place: Place): never {
   );
 }
 
-/** A block of documents is closed at this size: the batches of bench/batch-size.ts. */
+/** A block of documents is closed at this size: large enough that a message's overhead is nothing. Unit: bytes. */
 const blockBytes = 4 << 20;
 /** For the record that fills the block: the fast path asks for nine times its length. Unit: bytes. */
 const headroomBytes = 2 << 20;
+
 /** What one document may have: MongoDB's 16 MB less room for its own bookkeeping. */
 const documentBytesMax = 15_500_000;
 
@@ -290,7 +291,6 @@ export async function* documentBlocks(
           return;
         }
       }
-      writer.offset = start + 4;
     }
     writer.offset = start;
     writePlain(bytes, span);
@@ -313,16 +313,7 @@ export async function* documentBlocks(
       if (same) edge++;
       return same;
     });
-    const ownEnd = writer.offset;
-    computed.append(writer, node);
-    writer.end(start);
-    documentCount++;
-    let parts = 0;
-    if (writer.offset - start > documentBytesMax) {
-      parts = splitDocument(writer, start, ownEnd, id);
-      documentCount += parts;
-    }
-    documentCount += computed.continue(writer, node, parts + 1);
+    documentCount += closeDocument(writer, start, id, computed, node, documentBytesMax);
   }
 
   for await (const raw of blocks) {

@@ -210,3 +210,59 @@ export function copyString(
   }
   return offset;
 }
+
+/** Behind the number or address that `wholeAt` or `addressAt` read last; where `wholeAt` declined, behind its digits. */
+export let numberEnd = -1;
+
+/** The whole number at `at`, of at most 15 digits; -1: not ordinary (a fraction, an exponent, a sign, longer). */
+export function wholeAt(bytes: Uint8Array, at: number): number {
+  const end = skipDigits(bytes, at);
+  numberEnd = end;
+  const digits = end - at;
+  if (digits === 0 || digits > 15 || (digits > 1 && bytes[at] === 0x30)) return -1;
+  const behind = bytes[end];
+  if (behind === 0x2e || behind === 0x65 || behind === 0x45) return -1;
+  let value = 0;
+  for (let next = at; next < end; next++) value = value * 10 + (bytes[next] as number) - 0x30;
+  return value;
+}
+
+/** The address in quotes at `at`, below 2^52; -1: not ordinary. */
+export function addressAt(bytes: Uint8Array, at: number): number {
+  if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
+  let next = at + 3;
+  let high = 0;
+  let low = 0;
+  for (; ; next++) {
+    const byte = bytes[next] as number;
+    let digit: number;
+    if (byte >= 0x30 && byte <= 0x39) digit = byte - 0x30;
+    else if (byte >= 0x61 && byte <= 0x66) digit = byte - 0x57;
+    else break;
+    // 32 bits below, the rest above: integers all along, no doubles until the end.
+    high = ((high << 4) | (low >>> 28)) & 0x0fff_ffff;
+    low = (low << 4) | digit;
+  }
+  const digits = next - at - 3;
+  if (digits === 0 || digits > 13 || bytes[next] !== 0x22) return -1;
+  numberEnd = next + 1;
+  return high * 0x1_0000_0000 + (low >>> 0);
+}
+
+const hashKeyPrefix = Buffer.from("__id_");
+
+/** The id in a hash key `__id_N`; -1: another key; -2: an id that is not ordinary. */
+export function hashKeyIdAt(bytes: Uint8Array, from: number, to: number): number {
+  const digitsFrom = from + hashKeyPrefix.length;
+  if (to <= digitsFrom || !equalBytes(bytes, from, digitsFrom, hashKeyPrefix)) return -1;
+  if (skipDigits(bytes, digitsFrom) !== to) return -1;
+  const id = wholeAt(bytes, digitsFrom);
+  return id < 0 ? -2 : id;
+}
+
+/** Whether bytes[from..to) are the word. */
+export function equalBytes(bytes: Uint8Array, from: number, to: number, word: Uint8Array): boolean {
+  if (to - from !== word.length) return false;
+  for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) return false;
+  return true;
+}

@@ -1,12 +1,16 @@
 import type { RecordSpan } from "./decode-line.js";
 import {
+  addressAt,
+  equalBytes,
   fastNestingMax,
+  hashKeyIdAt,
+  numberEnd,
   skipBlank,
-  skipDigits,
   skipNumber,
   skipString,
   skipValue,
   skipWord,
+  wholeAt,
 } from "./json-bytes.js";
 import { keyCodesOf } from "./key-codes.js";
 import type { ScanSink } from "./scan-sink.js";
@@ -81,12 +85,12 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
       switch (key) {
         case 0: // address
           id = addressAt(bytes, at);
-          at = addressEnd;
+          at = numberEnd;
           if (id < 0) return rolledBack(sink);
           break;
         case 2: // class
           classId = addressAt(bytes, at);
-          at = addressEnd;
+          at = numberEnd;
           if (classId < 0) return rolledBack(sink);
           break;
         case 3: // references
@@ -99,7 +103,7 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
           // generation
           const from = at;
           const value = wholeAt(bytes, at);
-          at = wholeEnd;
+          at = numberEnd;
           if (value < 0 || at === from) return rolledBack(sink);
           if (key === 4) size = value;
           else if (value > 0x7fff_ffff) return rolledBack(sink);
@@ -134,7 +138,10 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   if (typeTo === typeFrom || typeTo - typeFrom > 60 || hasEscape(bytes, typeFrom, typeTo)) {
     return rolledBack(sink);
   }
-  if (equals(bytes, typeFrom, typeTo, rootType) || equals(bytes, typeFrom, typeTo, headerType)) {
+  if (
+    equalBytes(bytes, typeFrom, typeTo, rootType) ||
+    equalBytes(bytes, typeFrom, typeTo, headerType)
+  ) {
     return rolledBack(sink);
   }
   const referenceCount = sink.referenceCount - (sink.firstReference[position] as number);
@@ -142,7 +149,7 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   if (starts[12] !== -1 && !scanKinds(bytes, referenceCount, sink)) return rolledBack(sink);
   if (starts[13] !== -1) return rolledBack(sink); // `root` belongs to ROOT lines.
   sink.ids[position] = id;
-  sink.classIds[position] = equals(bytes, typeFrom, typeTo, imemoType) ? NaN : classId;
+  sink.classIds[position] = equalBytes(bytes, typeFrom, typeTo, imemoType) ? NaN : classId;
   sink.sizes[position] = size;
   sink.typeCodes[position] = sink.names.types.codeOfBytes(bytes, typeFrom, typeTo);
   sink.generations[position] = generation;
@@ -177,7 +184,10 @@ function scanNames(
     if (to === from || hasEscape(bytes, from, to)) return false;
     sink.classNameCodes[position] = sink.names.classNames.codeOfBytes(bytes, from, to);
   }
-  if (equals(bytes, typeFrom, typeTo, classType) || equals(bytes, typeFrom, typeTo, moduleType)) {
+  if (
+    equalBytes(bytes, typeFrom, typeTo, classType) ||
+    equalBytes(bytes, typeFrom, typeTo, moduleType)
+  ) {
     for (const key of [8, 9]) {
       const from = (starts[key] as number) + 1;
       const to = (ends[key] as number) - 1;
@@ -220,41 +230,9 @@ function rolledBack(sink: ScanSink): false {
   return false;
 }
 
-function equals(bytes: Buffer, from: number, to: number, word: Buffer): boolean {
-  if (to - from !== word.length) return false;
-  for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) return false;
-  return true;
-}
-
 function hasEscape(bytes: Buffer, from: number, to: number): boolean {
   for (let at = from; at < to; at++) if (bytes[at] === 0x5c) return true;
   return false;
-}
-
-/** Behind the address that `addressAt` read. */
-let addressEnd = -1;
-
-/** The address in quotes at `at`, below 2^52; -1: not ordinary. */
-function addressAt(bytes: Buffer, at: number): number {
-  addressEnd = -1;
-  if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
-  let next = at + 3;
-  let high = 0;
-  let low = 0;
-  for (; ; next++) {
-    const byte = bytes[next] as number;
-    let digit: number;
-    if (byte >= 0x30 && byte <= 0x39) digit = byte - 0x30;
-    else if (byte >= 0x61 && byte <= 0x66) digit = byte - 0x57;
-    else break;
-    // 32 bits below, the rest above: integers all along, no doubles until the end.
-    high = ((high << 4) | (low >>> 28)) & 0x0fff_ffff;
-    low = (low << 4) | digit;
-  }
-  const digits = next - at - 3;
-  if (digits === 0 || digits > 13 || bytes[next] !== 0x22) return -1;
-  addressEnd = next + 1;
-  return high * 0x1_0000_0000 + (low >>> 0);
 }
 
 /** A list of addresses into the sink's candidates. */
@@ -266,7 +244,7 @@ function scanAddresses(bytes: Buffer, at: number, sink: ScanSink): number {
     const id = addressAt(bytes, next);
     if (id < 0) return -1;
     sink.reference(id);
-    next = skipBlank(bytes, addressEnd);
+    next = skipBlank(bytes, numberEnd);
     if (bytes[next] === 0x5d) return next + 1;
     if (bytes[next] !== 0x2c) return -1;
     next = skipBlank(bytes, next + 1);
@@ -291,22 +269,6 @@ function countStrings(bytes: Buffer, at: number): number {
     if (bytes[next] !== 0x2c) return -1;
     next = skipBlank(bytes, next + 1);
   }
-}
-
-/** Behind the number that `wholeAt` read. */
-let wholeEnd = -1;
-
-/** The whole number at `at`, of at most 15 digits; -1: not ordinary (a fraction, an exponent, a sign, longer). */
-function wholeAt(bytes: Buffer, at: number): number {
-  const end = skipDigits(bytes, at);
-  wholeEnd = end;
-  const digits = end - at;
-  if (digits === 0 || digits > 15 || (digits > 1 && bytes[at] === 0x30)) return -1;
-  const behind = bytes[end];
-  if (behind === 0x2e || behind === 0x65 || behind === 0x45) return -1;
-  let value = 0;
-  for (let next = at; next < end; next++) value = value * 10 + (bytes[next] as number) - 0x30;
-  return value;
 }
 
 const gemKey = keyCodesOf(["id", "bt", "class", "size", "name"]);
@@ -353,7 +315,7 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
         bytes[keyFrom + 1] === 0x5f &&
         bytes[keyFrom + 2] === 0x69
       ) {
-        const keyId = idOfKeyAt(bytes, keyFrom, keyTo);
+        const keyId = hashKeyIdAt(bytes, keyFrom, keyTo);
         if (keyId === -2) return rolledBack(sink);
         if (keyId >= 0) sink.reference(keyId);
       }
@@ -375,10 +337,10 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
         // Not a whole number, or one of 16 digits and more.
         if (key >= 0) return rolledBack(sink);
         const end = skipNumber(bytes, at);
-        if (end < 0 || end === wholeEnd) return rolledBack(sink);
+        if (end < 0 || end === numberEnd) return rolledBack(sink);
         at = end;
       } else {
-        at = wholeEnd;
+        at = numberEnd;
         if (key === 0) id = value;
         else if (key === 2) classId = value;
         else if (key === 1) return rolledBack(sink);
@@ -420,7 +382,7 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
   }
   sink.ids[position] = id;
   sink.classIds[position] = classId;
-  sink.sizes[position] = equals(bytes, typeFrom, typeTo, dataType) ? size : 0;
+  sink.sizes[position] = equalBytes(bytes, typeFrom, typeTo, dataType) ? size : 0;
   sink.typeCodes[position] = sink.names.types.codeOfBytes(bytes, typeFrom, typeTo);
   sink.siteCodes[position] = -1;
   sink.generations[position] = -1;
@@ -428,7 +390,8 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
   if (
     starts[4] !== -1 &&
     bytes[starts[4] as number] === 0x22 &&
-    (equals(bytes, typeFrom, typeTo, classType) || equals(bytes, typeFrom, typeTo, moduleType))
+    (equalBytes(bytes, typeFrom, typeTo, classType) ||
+      equalBytes(bytes, typeFrom, typeTo, moduleType))
   ) {
     const from = (starts[4] as number) + 1;
     const to = (ends[4] as number) - 1;
@@ -440,15 +403,3 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
 };
 
 const dataType = Buffer.from("DATA");
-const keyPrefix = Buffer.from("__id_");
-
-/** The id in a key `__id_N`; -1: another key; -2: an id that is not ordinary. */
-function idOfKeyAt(bytes: Buffer, from: number, to: number): number {
-  if (to - from <= keyPrefix.length || !equals(bytes, from, from + keyPrefix.length, keyPrefix)) {
-    return -1;
-  }
-  const end = skipDigits(bytes, from + keyPrefix.length);
-  if (end !== to) return -1;
-  const id = wholeAt(bytes, from + keyPrefix.length);
-  return id < 0 ? -2 : id;
-}

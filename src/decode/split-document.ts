@@ -1,4 +1,5 @@
 import { BsonWriter } from "../bson-writer.js";
+import type { ComputedFields } from "../../schemas/document-block.js";
 
 /** A value above this size is taken out of its document when that has become too large. Unit: bytes. */
 const largeBytes = 512 * 1024;
@@ -6,6 +7,29 @@ const largeBytes = 512 * 1024;
 const pieceBytes = 4 << 20;
 /** Elements of an array in one piece, as for references. */
 const pieceElementsMax = 10_000;
+
+/**
+ * Ends the document that begins at `start` with the computed fields of its node, and writes what one document cannot
+ * hold into continuation documents.
+ *
+ * @param documentBytesMax - a document above it is split
+ * @returns how many documents were written, this one included
+ */
+export function closeDocument(
+  writer: BsonWriter,
+  start: number,
+  id: number | string | bigint,
+  computed: ComputedFields,
+  node: number,
+  documentBytesMax: number,
+): number {
+  const ownEnd = writer.offset;
+  computed.append(writer, node);
+  writer.end(start);
+  const parts =
+    writer.offset - start > documentBytesMax ? splitDocument(writer, start, ownEnd, id) : 0;
+  return 1 + parts + computed.continue(writer, node, parts + 1);
+}
 
 /**
  * Splits the document that begins at `start`, too large for MongoDB: its large fields (in front of `ownEnd`) go to
@@ -16,7 +40,7 @@ const pieceElementsMax = 10_000;
  *
  * @returns how many continuation documents were written
  */
-export function splitDocument(
+function splitDocument(
   writer: BsonWriter,
   start: number,
   ownEnd: number,

@@ -1,5 +1,6 @@
-import { HeapdumpError } from "../errors.js";
+import type { HeapdumpError } from "../errors.js";
 import type { LineBlock } from "../../schemas/line-block.js";
+import { untilDamage } from "./until-damage.js";
 
 export type SplitOptions = {
   /** Blocks are about this large, more where a line is. Unit: bytes. */
@@ -55,8 +56,8 @@ export async function* lineBlocks(
   }
 
   /** Damage further on does not cost what came before it: it is told behind that. */
-  let damage: { readonly error: unknown } | undefined;
-  for await (const chunk of withoutMark(untilDamage(chunks, (error) => (damage = { error })))) {
+  let damage: HeapdumpError | undefined;
+  for await (const chunk of withoutMark(untilDamage(chunks, (error) => (damage = error)))) {
     if (first) byteOffset = chunk.markBytes;
     first = false;
     let rest = chunk.bytes;
@@ -99,20 +100,7 @@ export async function* lineBlocks(
   }
   if (skipped > 0) yield endOfTooLong();
   if (held > 0) yield blockOf(Buffer.concat(parts));
-  if (damage !== undefined) throw damage.error;
-}
-
-async function* untilDamage(
-  chunks: AsyncIterable<Buffer>,
-  onDamage: (error: unknown) => void,
-): AsyncGenerator<Buffer> {
-  try {
-    yield* chunks;
-  } catch (error) {
-    // A read that fails or is broken off says nothing of the dump: half a line must not be taken for one.
-    if (!(error instanceof HeapdumpError && error.code === "decode/corrupt")) throw error;
-    onDamage(error);
-  }
+  if (damage !== undefined) throw damage;
 }
 
 /** A line that arrived whole, but above the limit. */
@@ -139,7 +127,8 @@ function* withoutTooLong(
   if (from < bytes.length) yield blockOf(bytes.subarray(from));
 }
 
-function countLines(bytes: Buffer): number {
+/** Line feeds in the bytes. */
+export function countLines(bytes: Buffer): number {
   let count = 0;
   for (let at = bytes.indexOf(0x0a); at >= 0; at = bytes.indexOf(0x0a, at + 1)) count++;
   return count;

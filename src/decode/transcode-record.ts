@@ -1,16 +1,19 @@
-import { writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { putBytes, putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
 import { reservedFields } from "../../schemas/stored-fields.js";
 import type { RecordSpan } from "./decode-line.js";
 import {
+  addressAt,
   copyString,
+  equalBytes,
   fastNestingMax,
+  hashKeyIdAt,
+  numberEnd,
   skipBlank,
-  skipDigits,
   skipNumber,
   skipString,
   skipValue,
+  wholeAt,
 } from "./json-bytes.js";
-import { hexDigit } from "./parse-json.js";
 import { keyCodesOf } from "./key-codes.js";
 import type { LineFormat } from "./line-format.js";
 
@@ -191,12 +194,12 @@ function transcode(
         if (code >= 0) role = keys.roles[code] as Role;
         if (role === Role.reserved) {
           out.copyWithin(keyAt + dumpPrefix.length, keyAt, to);
-          put(out, keyAt, dumpPrefix);
+          putBytes(out, keyAt, dumpPrefix);
           to += dumpPrefix.length;
           keyAt += dumpPrefix.length; // The edge's name is the dump's own.
         }
       } else if (isGem && bytes[keyFrom] === 0x5f && bytes[keyFrom + 1] === 0x5f) {
-        const keyId = keyIdAt(bytes, keyFrom, at);
+        const keyId = hashKeyIdAt(bytes, keyFrom, at);
         if (keyId === -2) return false;
         if (keyId >= 0 && edge < references.count && references.idAt(edge) === keyId) {
           reserveNames(edge);
@@ -238,7 +241,7 @@ function transcode(
         if (byte !== 0x22) return false;
         const end = skipString(bytes, at + 1);
         if (end < 0) return false;
-        to = put(out, typeAt + 1, typeName);
+        to = putBytes(out, typeAt + 1, typeName);
         out[typeAt] = 0x02;
         const from = isGem ? at + 3 : at + 1;
         const copied = copyString(bytes, from, end - 1, out, to + 4);
@@ -246,7 +249,7 @@ function transcode(
         out[copied] = 0;
         to = copied + 1;
         typeSeen = true;
-        isData = isGem && same(bytes, at + 1, end - 1, dataType);
+        isData = isGem && equalBytes(bytes, at + 1, end - 1, dataType);
         at = end;
         continue;
       }
@@ -255,14 +258,14 @@ function transcode(
           at = skipValue(bytes, at);
           if (at < 0) return false;
           out[typeAt] = 0x0a;
-          to = put(out, typeAt + 1, className);
+          to = putBytes(out, typeAt + 1, className);
           continue;
         }
         const id = isGem ? wholeAt(bytes, at) : addressAt(bytes, at);
         if (id < 0) return false;
         at = numberEnd;
         out[typeAt] = 0x12;
-        to = putInt64(out, put(out, typeAt + 1, className), id);
+        to = putInt64(out, putBytes(out, typeAt + 1, className), id);
         continue;
       }
       case Role.size: {
@@ -281,7 +284,7 @@ function transcode(
           }
           if (isData) {
             const memsizeAt = to;
-            to = putWhole(out, memsizeAt, put(out, memsizeAt + 1, memsizeName), size);
+            to = putWhole(out, memsizeAt, putBytes(out, memsizeAt + 1, memsizeName), size);
           }
         }
         continue;
@@ -377,7 +380,7 @@ function putGemNames(writer: BsonWriter, from: number, count: number): number {
   writer.reserve(bytes);
   const out = writer.bytes;
   out[from] = 0x04;
-  const start = put(out, from + 1, namesName);
+  const start = putBytes(out, from + 1, namesName);
   let to = start + 4;
   for (let index = 0; index < count; index++) {
     out[to++] = 0x02;
@@ -400,7 +403,7 @@ function putGemNames(writer: BsonWriter, from: number, count: number): number {
 function putNames(bytes: Buffer, at: number, writer: BsonWriter, from: number): number {
   const out = writer.bytes;
   out[from] = 0x04;
-  const start = put(out, from + 1, namesName);
+  const start = putBytes(out, from + 1, namesName);
   let to = start + 4;
   let any = false;
   let next = skipBlank(bytes, at + 1);
@@ -428,7 +431,7 @@ function putKinds(bytes: Buffer, at: number, out: Buffer, from: number): number 
   const end = skipString(bytes, at + 1);
   if (end === at + 2) return from;
   out[from] = 0x02;
-  const to = put(out, from + 1, kindsName);
+  const to = putBytes(out, from + 1, kindsName);
   const copied = copyString(bytes, at + 1, end - 1, out, to + 4);
   putInt32(out, to, copied - to - 3);
   out[copied] = 0;
@@ -453,31 +456,6 @@ function reserveNames(index: number): void {
   nameEnds = ends;
 }
 
-function same(bytes: Buffer, from: number, to: number, word: Buffer): boolean {
-  if (to - from !== word.length) return false;
-  for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) return false;
-  return true;
-}
-
-function put(out: Buffer, to: number, word: Buffer): number {
-  for (let index = 0; index < word.length; index++) out[to + index] = word[index] as number;
-  return to + word.length;
-}
-
-function putInt32(out: Buffer, to: number, value: number): void {
-  out[to] = value;
-  out[to + 1] = value >>> 8;
-  out[to + 2] = value >>> 16;
-  out[to + 3] = value >>> 24;
-}
-
-function putInt64(out: Buffer, to: number, value: number): number {
-  const high = Math.floor(value / 0x1_0000_0000);
-  putInt32(out, to, value - high * 0x1_0000_0000);
-  putInt32(out, to + 4, high);
-  return to + 8;
-}
-
 function putWhole(out: Buffer, typeAt: number, to: number, value: number): number {
   if (value === (value | 0)) {
     out[typeAt] = 0x10;
@@ -486,43 +464,4 @@ function putWhole(out: Buffer, typeAt: number, to: number, value: number): numbe
   }
   out[typeAt] = 0x12;
   return putInt64(out, to, value);
-}
-
-/** Behind the number or address read last. */
-let numberEnd = -1;
-
-/** A whole number of at most 15 digits; -1: not ordinary. */
-function wholeAt(bytes: Buffer, at: number): number {
-  const end = skipDigits(bytes, at);
-  numberEnd = end;
-  const digits = end - at;
-  if (digits === 0 || digits > 15 || (digits > 1 && bytes[at] === 0x30)) return -1;
-  const behind = bytes[end];
-  if (behind === 0x2e || behind === 0x65 || behind === 0x45) return -1;
-  let value = 0;
-  for (let next = at; next < end; next++) value = value * 10 + (bytes[next] as number) - 0x30;
-  return value;
-}
-
-/** An address in quotes, below 2^52; -1: not ordinary. */
-function addressAt(bytes: Buffer, at: number): number {
-  if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
-  let next = at + 3;
-  let value = 0;
-  for (let digit = hexDigit(bytes[next] as number); digit >= 0;) {
-    value = value * 16 + digit;
-    digit = hexDigit(bytes[++next] as number);
-  }
-  const digits = next - at - 3;
-  if (digits === 0 || digits > 13 || bytes[next] !== 0x22) return -1;
-  numberEnd = next + 1;
-  return value;
-}
-
-/** The id in a hash key `__id_N`; -1: another key; -2: an id that is not ordinary. */
-function keyIdAt(bytes: Buffer, from: number, to: number): number {
-  if (to - from < 6 || bytes[from + 2] !== 0x69 || bytes[from + 3] !== 0x64) return -1;
-  if (bytes[from + 4] !== 0x5f || skipDigits(bytes, from + 5) !== to) return -1;
-  const id = wholeAt(bytes, from + 5);
-  return id < 0 ? -2 : id;
 }

@@ -1,4 +1,4 @@
-import { writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { putBytes, putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph, HeapLabels, HeapMeasures } from "../../schemas/heap-graph.js";
 
@@ -52,7 +52,7 @@ export function computedFields(
   function putReferences(writer: BsonWriter, from: number, to: number): void {
     writer.reserve((to - from) * referenceBytesMax + 64);
     let out = writer.bytes;
-    let at = put(out, writer.offset, referencesKey);
+    let at = putBytes(out, writer.offset, referencesKey);
     const start = at;
     at += 4;
     for (let edge = from; edge < to; edge++) {
@@ -83,7 +83,7 @@ export function computedFields(
     const className = classNames[labels.classNameOf[node] as number];
     if (className !== undefined) {
       writer.reserve(className.length);
-      writer.offset = put(writer.bytes, writer.offset, className);
+      writer.offset = putBytes(writer.bytes, writer.offset, className);
     }
     const from = firstEdge[node] as number;
     const to = firstEdge[node + 1] as number;
@@ -93,7 +93,7 @@ export function computedFields(
     const depth = measures.depth[node] as number;
     if (depth >= 0) {
       writer.reserve(measuresBytes);
-      const at = put(writer.bytes, writer.offset, depthKey);
+      const at = putBytes(writer.bytes, writer.offset, depthKey);
       writer.offset = putInt32(writer.bytes, at, depth);
       const parent = measures.parent[node] as number;
       if (parent >= 0) putId(writer, "parent", parent);
@@ -102,11 +102,11 @@ export function computedFields(
     }
     writer.reserve(measuresBytes);
     const out = writer.bytes;
-    let at = put(out, writer.offset, retainedSizeKey);
+    let at = putBytes(out, writer.offset, retainedSizeKey);
     at = putInt64(out, at, measures.retainedSize[node] as number);
-    at = put(out, at, retainedCountKey);
+    at = putBytes(out, at, retainedCountKey);
     at = putInt64(out, at, measures.retainedCount[node] as number);
-    at = put(out, at, referrerCountKey);
+    at = putBytes(out, at, referrerCountKey);
     writer.offset = putInt32(out, at, measures.referrerCount[node] as number);
   }
 
@@ -131,23 +131,4 @@ export function computedFields(
 
 function element(type: number, name: string): Buffer {
   return Buffer.concat([Buffer.from([type]), Buffer.from(`${name}\0`)]);
-}
-
-function put(out: Buffer, to: number, bytes: Buffer): number {
-  for (let index = 0; index < bytes.length; index++) out[to + index] = bytes[index] as number;
-  return to + bytes.length;
-}
-
-function putInt32(out: Buffer, to: number, value: number): number {
-  out[to] = value;
-  out[to + 1] = value >>> 8;
-  out[to + 2] = value >>> 16;
-  out[to + 3] = value >>> 24;
-  return to + 4;
-}
-
-function putInt64(out: Buffer, to: number, value: number): number {
-  const high = Math.floor(value / 0x1_0000_0000);
-  putInt32(out, to, value - high * 0x1_0000_0000);
-  return putInt32(out, to + 4, high);
 }

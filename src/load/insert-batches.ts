@@ -6,13 +6,13 @@ import { isTransient, judge, patiently, type Patience } from "./patience.js";
 import { documentsIn, rawInsert, type InsertAnswer } from "./raw-insert.js";
 
 export type InsertOptions = Patience & {
-  /** Batches in flight. bench/: two or three keep one mongod busy. */
+  /** Batches in flight: two or three keep one mongod busy. */
   readonly inFlight: number;
   readonly writeConcern: WriteConcernSettings;
   /** Everything up to this block is acknowledged, and everything before it. */
   readonly onAcknowledged: (progress: Acknowledged) => Promise<void>;
   /** A document that the server will not have, alone. */
-  readonly onRefused: (document: Buffer, message: string) => Promise<void>;
+  readonly onRefused: (document: Buffer, message: string) => void;
 };
 
 export type Acknowledged = {
@@ -127,7 +127,7 @@ async function settle(
     const document = documents[index] as Buffer;
     if (code === duplicateKey) duplicates.push(document);
     else if (isTransient(code)) throw new MongoServerError({ message: errmsg, code });
-    else await options.onRefused(document, errmsg);
+    else options.onRefused(document, errmsg);
   }
   await compareStored(db, collection, duplicates);
 }
@@ -183,7 +183,7 @@ async function insertHalves(
 ): Promise<void> {
   const documents = documentsIn(bson);
   if (documents.length <= 1) {
-    await options.onRefused(bson, error instanceof Error ? error.message : String(error));
+    options.onRefused(bson, error instanceof Error ? error.message : String(error));
     return;
   }
   const middle = documents.length >>> 1;

@@ -13,7 +13,6 @@ import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";
 import { insertBatches, type Acknowledged } from "./insert-batches.js";
 import { patiently, type Patience } from "./patience.js";
-import { documentsIn } from "./raw-insert.js";
 import { registryOf } from "./registry.js";
 import { storeRejects } from "./rejects.js";
 import { createViews } from "./views.js";
@@ -102,14 +101,13 @@ export type InsertPlan = {
   readonly onAcknowledged: (progress: Acknowledged) => void;
 };
 
+/** A document that the server would not have, and why. */
+export type Refused = { readonly message: string; readonly bytes: Buffer };
+
 export type InsertOutcome = {
   readonly documents: number;
   /** Documents that the server would not have. */
-  readonly refused: readonly {
-    readonly id: unknown;
-    readonly message: string;
-    readonly bytes: Buffer;
-  }[];
+  readonly refused: readonly Refused[];
 };
 
 /** Inserts the documents, with checkpoints that cover only what was acknowledged. */
@@ -123,7 +121,7 @@ export async function insertDocuments(
   let documents = plan.documentsBefore;
   let last: Acknowledged | undefined;
   let writtenAt = Date.now();
-  const refused: { id: unknown; message: string; bytes: Buffer }[] = [];
+  const refused: Refused[] = [];
   const checkpoint = async (progress: Acknowledged): Promise<void> => {
     writtenAt = Date.now();
     await registry.updateOne(
@@ -152,11 +150,8 @@ export async function insertDocuments(
           await patiently(() => checkpoint(progress), target.patience);
         }
       },
-      onRefused: (bytes, message) => {
-        const [document] = documentsIn(bytes);
-        refused.push({ id: undefined, message, bytes: document ?? bytes });
-        return Promise.resolve();
-      },
+      // A copy: the block's memory is written again.
+      onRefused: (bytes, message) => refused.push({ message, bytes: Buffer.from(bytes) }),
     });
   } finally {
     // What was acknowledged need not be sent again; without a server there is nobody to tell.

@@ -37,9 +37,6 @@ function findSequenceClass(): SequenceClass | undefined {
   }
 }
 
-/** Whether ready BSON is sent as it is. */
-export const sendsReadyBson = sequenceClass !== undefined;
-
 /**
  * Inserts documents that are BSON already, one behind the other, unordered. Pooling, authentication and TLS are the
  * driver's; no document is parsed or serialised again.

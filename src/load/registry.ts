@@ -2,6 +2,7 @@ import { randomUUID } from "node:crypto";
 import { hostname } from "node:os";
 import type { Collection, Db } from "mongodb";
 import { patiently, type Patience } from "./patience.js";
+import { isProcessAlive } from "./process-alive.js";
 import { HeapdumpError } from "../errors.js";
 import { loadingNameOf, registryCollection, type DumpEntry } from "../../schemas/dump-entry.js";
 
@@ -90,11 +91,5 @@ type Lock = NonNullable<DumpEntry["lock"]>;
 function isAlive(lock: Lock): boolean {
   if (Date.now() - lock.seen.getTime() > deadAfterMs) return false;
   if (lock.host !== hostname()) return true;
-  if (lock.pid === process.pid) return true;
-  try {
-    process.kill(lock.pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
+  return isProcessAlive(lock.pid);
 }

@@ -24,8 +24,10 @@ export async function documentsById<T extends Document>(
 ): Promise<T[]> {
   const numbers = ids.filter((id) => typeof id === "number");
   const others = ids.filter((id) => typeof id !== "number");
-  const total = await database.collection(collection).estimatedDocumentCount();
-  const isDense = numbers.length > idsMax / 10 && numbers.length > total * denseShare;
+  // A few ids are never dense: the size of the collection is not worth a question then.
+  const isDense =
+    numbers.length > idsMax / 10 &&
+    numbers.length > (await database.collection(collection).estimatedDocumentCount()) * denseShare;
   const found = isDense
     ? await inStretches<T>(database, collection, numbers, projection, signal)
     : [];

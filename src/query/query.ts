@@ -111,10 +111,10 @@ export async function ask(
   return {
     title: `${dump._id}: ${query.question}`,
     columns: query.columns,
-    rows: sorted(answer.rows, options.sort, query).slice(
-      0,
-      Math.max(options.limit, options.sort === undefined ? answer.rows.length : 0),
-    ),
+    rows:
+      options.sort === undefined
+        ? answer.rows
+        : sorted(answer.rows, options.sort, query).slice(0, options.limit),
     notes,
   };
 }
@@ -134,8 +134,7 @@ async function nearClasses(db: Db, dump: DumpEntry, given: QueryArguments): Prom
   return near.length === 0 ? [] : [`Did you mean ${near.join(", ")}?`];
 }
 
-function sorted(rows: Table["rows"], sort: string | undefined, query: Query): Table["rows"] {
-  if (sort === undefined) return rows;
+function sorted(rows: Table["rows"], sort: string, query: Query): Table["rows"] {
   const down = sort.startsWith("-");
   const key = down ? sort.slice(1) : sort;
   if (!query.columns.some((column) => column.key === key)) {

@@ -1,6 +1,6 @@
 import { BsonWriter, writeDecimal } from "../../bson-writer.js";
 import type { ComputedFields, DocumentBlock } from "../../../schemas/document-block.js";
-import { splitDocument } from "../split-document.js";
+import { closeDocument } from "../split-document.js";
 import { isNamedByConstructor, isProgramName, stringTypes } from "./class-names.js";
 import type { Snapshot } from "./read-snapshot.js";
 
@@ -87,16 +87,7 @@ export function* snapshotDocuments(
     }
     writeLocation(node);
     references(writer, node);
-    const ownEnd = writer.offset;
-    computed.append(writer, node);
-    writer.end(start);
-    documentCount++;
-    let parts = 0;
-    if (writer.offset - start > documentBytesMax) {
-      parts = splitDocument(writer, start, ownEnd, id);
-      documentCount += parts;
-    }
-    documentCount += computed.continue(writer, node, parts + 1);
+    documentCount += closeDocument(writer, start, id, computed, node, documentBytesMax);
   }
 
   function writeLocation(node: number): void {

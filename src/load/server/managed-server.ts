@@ -4,6 +4,7 @@ import { link, open, readFile, rename, rm, stat, writeFile } from "node:fs/promi
 import { connect as connectSocket } from "node:net";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isProcessAlive } from "../process-alive.js";
 import { HeapdumpError } from "../../errors.js";
 import { privateHome, socketOf, uriOf, type Home } from "./home.js";
 import { obtainMongod, type ObtainOptions } from "./obtain-mongod.js";
@@ -56,7 +57,7 @@ export async function stopServer(environment: NodeJS.ProcessEnv = process.env): 
   if (pid === undefined) return false;
   process.kill(pid, "SIGTERM");
   for (let waited = 0; waited < stopWaitMs; waited += 50) {
-    if (!isAlive(pid)) {
+    if (!isProcessAlive(pid)) {
       await rm(home.pidFile, { force: true });
       return true;
     }
@@ -95,7 +96,8 @@ async function comingServer(
 async function livePid(home: Home): Promise<number | undefined> {
   for (const file of [home.pidFile, join(home.data, "mongod.lock")]) {
     const pid = Number.parseInt(await readFile(file, "utf8").catch(() => ""), 10);
-    if (Number.isInteger(pid) && pid > 0 && isAlive(pid) && (await isOurs(pid, home))) return pid;
+    if (Number.isInteger(pid) && pid > 0 && isProcessAlive(pid) && (await isOurs(pid, home)))
+      return pid;
   }
   return undefined;
 }
@@ -107,15 +109,6 @@ async function isOurs(pid: number, home: Home): Promise<boolean> {
     return command.split("\0").includes(home.data);
   } catch {
     return process.platform !== "linux";
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
   }
 }
 
@@ -160,7 +153,7 @@ async function putLock(home: Home): Promise<boolean> {
 async function isAbandoned(file: string): Promise<boolean> {
   const holder = Number.parseInt(await readFile(file, "utf8").catch(() => ""), 10);
   const { mtimeMs } = await stat(file).catch(() => ({ mtimeMs: Date.now() }));
-  const isDead = Number.isInteger(holder) && holder > 0 && !isAlive(holder);
+  const isDead = Number.isInteger(holder) && holder > 0 && !isProcessAlive(holder);
   return isDead || Date.now() - mtimeMs > lockAgeMaxMs;
 }
 

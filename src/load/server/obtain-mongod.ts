@@ -17,6 +17,7 @@ import { delimiter, join, sep } from "node:path";
 import { pipeline } from "node:stream/promises";
 import { promisify } from "node:util";
 import { open, type Entry, type ZipFile } from "yauzl";
+import { isProcessAlive } from "../process-alive.js";
 import { HeapdumpError } from "../../errors.js";
 import type { OnProgress } from "../../../schemas/progress.js";
 import type { Home } from "./home.js";
@@ -262,19 +263,10 @@ async function downloadFolder(home: Home): Promise<string> {
   const prefix = `download-${hostname()}-`;
   for (const name of await readdir(home.binaries)) {
     const pid = name.startsWith(prefix) ? Number.parseInt(name.slice(prefix.length), 10) : NaN;
-    if (!Number.isInteger(pid) || isAlive(pid)) continue;
+    if (!Number.isInteger(pid) || isProcessAlive(pid)) continue;
     await rm(join(home.binaries, name), { recursive: true, force: true });
   }
   return mkdtemp(join(home.binaries, `${prefix}${process.pid}-`));
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code === "EPERM";
-  }
 }
 
 /** Gives the binary its place in the cache in one step. */

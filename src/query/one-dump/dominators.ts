@@ -1,10 +1,19 @@
-import type { Document } from "mongodb";
-import { byRetained, defineQuery, type HeapDocument } from "../define-query.js";
+import { dominatedStages } from "../ancestors.js";
+import {
+  byRetained,
+  defineQuery,
+  type HeapDocument,
+  type QueryContext,
+  type StoredId,
+} from "../define-query.js";
 import { labelFields, labelOf } from "../object-labels.js";
 import { mustExist } from "./one-object.js";
 
 /** What the partial index on the dominator tree holds: src/load/indexes.ts has the same number, a test compares them. */
 export const indexedRetainedCountMin = 20;
+
+/** References of an object among which its small children are looked for. */
+const referencesMax = 1_000;
 
 export const dominators = defineQuery({
   name: "dominators",
@@ -39,8 +48,8 @@ export const dominators = defineQuery({
     const objects = found as HeapDocument[];
     const notes: string[] = [];
     if (id !== undefined) {
-      await mustExist(id, context);
-      const small = await smallChildren(id, context.limit - objects.length, context.objects);
+      if (found.length === 0) await mustExist(id, context);
+      const small = await smallChildren(id, context.limit - objects.length, context);
       objects.push(...small);
       const own = await context.objects.findOne({ _id: id }, { projection: labelFields });
       const shown = objects.reduce((sum, one) => sum + Number(one.retained_count ?? 0), 0);
@@ -60,35 +69,18 @@ export const dominators = defineQuery({
 
 /** Children below the index's threshold, as far as the object refers to them itself. */
 async function smallChildren(
-  id: unknown,
+  id: StoredId,
   wanted: number,
-  objects: { aggregate<T extends Document>(stages: Document[]): { toArray(): Promise<T[]> } },
+  context: QueryContext,
 ): Promise<HeapDocument[]> {
   if (wanted <= 0) return [];
-  return objects
-    .aggregate<HeapDocument & { child: HeapDocument }>([
-      { $match: { _id: id } },
-      { $project: { references: { $slice: [{ $ifNull: ["$references", []] }, 1000] } } },
-      { $unwind: "$references" },
-      { $group: { _id: "$references" } },
-      {
-        $lookup: {
-          from: objectsName(objects),
-          localField: "_id",
-          foreignField: "_id",
-          as: "child",
-        },
-      },
-      { $unwind: "$child" },
-      { $replaceRoot: { newRoot: "$child" } },
-      { $match: { dominator: id, retained_count: { $lt: indexedRetainedCountMin } } },
+  return context.objects
+    .aggregate<HeapDocument>([
+      ...dominatedStages(id, context.dump.collection, referencesMax),
+      { $match: { retained_count: { $lt: indexedRetainedCountMin } } },
       { $sort: { retained_count: -1, _id: 1 } },
       { $limit: wanted },
       { $project: labelFields },
     ])
     .toArray();
-}
-
-function objectsName(objects: unknown): string {
-  return (objects as { collectionName: string }).collectionName;
 }

@@ -1,4 +1,3 @@
-import type { Document } from "mongodb";
 import { HeapdumpError } from "../../errors.js";
 import {
   defineQuery,
@@ -6,16 +5,15 @@ import {
   type QueryContext,
   type StoredId,
 } from "../define-query.js";
-import { chainStages, labelledPath, objectsOf, type Step } from "../ancestors.js";
 import {
-  edgeFields,
-  edgeOf,
-  idText,
-  labelFields,
-  labelOf,
-  pathText,
-  placeOf,
-} from "../object-labels.js";
+  chainStages,
+  idsAbove,
+  labelledPath,
+  objectsOf,
+  shownPath,
+  type Step,
+} from "../ancestors.js";
+import { edgeFields, edgeOf, idText, labelFields, labelOf, placeOf } from "../object-labels.js";
 
 const edgeColumns = [
   { key: "id", title: "id", unit: "id" },
@@ -83,7 +81,7 @@ export const referrers = defineQuery({
     ],
   }),
   answer: async (found, { id }, context) => {
-    await mustExist(givenId(id), context);
+    if (found.length === 0) await mustExist(givenId(id), context);
     // A continuation document stands for the object that it belongs to.
     const owners = await objectsOf(
       found.flatMap((one) => (one["part_of"] === undefined ? [] : [one["part_of"] as StoredId])),
@@ -122,7 +120,7 @@ export const references = defineQuery({
     ],
   }),
   answer: async (found, { id }, context) => {
-    await mustExist(givenId(id), context);
+    if (found.length === 0) await mustExist(givenId(id), context);
     const [holder] = found;
     const ids = (holder?.["references"] ?? []) as StoredId[];
     const names = (holder?.["reference_names"] ?? []) as string[];
@@ -157,7 +155,7 @@ export const object = defineQuery({
   }),
   answer: async (found, given, context) => {
     const id = givenId(given.id);
-    await mustExist(id, context);
+    if (found.length === 0) await mustExist(id, context);
     const [document = {}] = found;
     const hidden = new Set([
       "references",
@@ -225,7 +223,7 @@ export const path = defineQuery({
   }),
   answer: async (found, given, context) => {
     const id = givenId(given.id);
-    await mustExist(id, context);
+    if (found.length === 0) await mustExist(id, context);
     const [start] = found as HeapDocument[];
     if (start?.depth === undefined) {
       return {
@@ -233,7 +231,7 @@ export const path = defineQuery({
         notes: ["No root reaches it: it is garbage, or held by what the dump does not show."],
       };
     }
-    const paths = [await labelledPath([...idsOf(start), id], context)];
+    const paths = [await labelledPath([...idsAbove(start), id], context)];
     if (given.all > 1) paths.push(...(await otherPaths(id, start, given.all - 1, context)));
     const rows = paths.flatMap((steps, number) =>
       steps.map((step, index) => ({
@@ -246,20 +244,9 @@ export const path = defineQuery({
         retained_count: step.object.retained_count,
       })),
     );
-    return { rows, notes: paths.map((steps) => pathText(withoutRoot(steps))) };
+    return { rows, notes: paths.map(shownPath) };
   },
 });
-
-/** The first step is often the list of all roots, which says little. */
-function withoutRoot(steps: readonly Step[]): readonly Step[] {
-  return steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps;
-}
-
-/** Ids from the root down to the object's parent. */
-function idsOf(start: Document): StoredId[] {
-  const chain = (start["chain"] ?? []) as { _id: StoredId; steps: number }[];
-  return [...chain].sort((one, two) => Number(two.steps) - Number(one.steps)).map(({ _id }) => _id);
-}
 
 /** Paths through the other referrers, shortest first, that do not lead through the object itself. */
 async function otherPaths(
@@ -284,7 +271,7 @@ async function otherPaths(
       .aggregate(chainStages(holder._id, context.dump.collection, "parent"))
       .toArray();
     if (chain === undefined) continue;
-    const ids = [...idsOf(chain), holder._id];
+    const ids = [...idsAbove(chain), holder._id];
     if (!ids.includes(id)) paths.push(await labelledPath([...ids, id], context));
   }
   return paths;

@@ -1,6 +1,6 @@
 import type { Document } from "mongodb";
 import { HeapdumpError } from "../../errors.js";
-import { labelledPath } from "../ancestors.js";
+import { labelledPath, shownPath } from "../ancestors.js";
 import {
   defineQuery,
   type HeapDocument,
@@ -8,7 +8,7 @@ import {
   type StoredId,
 } from "../define-query.js";
 import { documentsById } from "../documents-by-id.js";
-import { idText, labelFields, labelOf, pathText } from "../object-labels.js";
+import { idText, labelFields, labelOf } from "../object-labels.js";
 
 /**
  * Rounds up the paths, one a step: beyond it a group's path begins with "…". A leak is rarely that deep, a list is.
@@ -303,8 +303,7 @@ async function samplePath(
     ids.unshift(above);
     above = known.get(above)?.parent;
   }
-  const steps = await labelledPath(ids, context);
-  return pathText(steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps);
+  return shownPath(await labelledPath(ids, context));
 }
 
 /**

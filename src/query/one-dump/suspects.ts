@@ -1,5 +1,5 @@
 import type { Document } from "mongodb";
-import { chainStages, labelledPath } from "../ancestors.js";
+import { chainStages, dominatedStages, idsAbove, labelledPath, shownPath } from "../ancestors.js";
 import {
   byRetained,
   defineQuery,
@@ -7,7 +7,7 @@ import {
   type QueryContext,
   type StoredId,
 } from "../define-query.js";
-import { idText, labelFields, labelOf, pathText } from "../object-labels.js";
+import { idText, labelFields, labelOf } from "../object-labels.js";
 import { indexedRetainedCountMin } from "./dominators.js";
 
 /** Below this share of the heap nothing is unusual. */
@@ -18,6 +18,9 @@ const candidatesMax = 400;
 const childrenSampled = 2_000;
 /** Fewer alike are no accumulation. */
 const alikeMin = 10;
+
+/** A large object, with the number of its references. */
+type Candidate = HeapDocument & { readonly reference_count: number };
 
 export const suspects = defineQuery({
   name: "suspects",
@@ -67,16 +70,12 @@ export const suspects = defineQuery({
     const total = byCount ? reached : counters.bytes;
     const rows: Record<string, unknown>[] = [];
     const notes: string[] = [];
-    for (const one of found as (HeapDocument & { reference_count: number })[]) {
+    for (const one of found as Candidate[]) {
       if (rows.length === Math.min(context.limit, 10)) break;
       if (weightOf(one) < total * shareMin || one.reference_count < alikeMin) continue;
-      const alike = await largestKind(one._id, context);
+      const alike = await largestKind(one, weightOf, context);
       // An accumulation point holds most of its weight in many objects of one kind.
-      if (
-        alike === undefined ||
-        alike.count < alikeMin ||
-        alike.weight(byCount) * 2 < weightOf(one)
-      )
+      if (alike === undefined || alike.count < alikeMin || alike.weight * 2 < weightOf(one))
         continue;
       const path = await pathTo(one._id, context);
       const share = (weightOf(one) / total) * 100;
@@ -103,67 +102,39 @@ export const suspects = defineQuery({
   },
 });
 
-type Kind = { readonly label: string; readonly count: number; weight(byCount: boolean): number };
+type Kind = { readonly label: string; readonly count: number; readonly weight: number };
 
 /** The kind of object that makes up most of what an object dominates directly. */
-async function largestKind(id: StoredId, context: QueryContext): Promise<Kind | undefined> {
+async function largestKind(
+  { _id, reference_count }: Candidate,
+  weightOf: (one: Document) => number,
+  context: QueryContext,
+): Promise<Kind | undefined> {
   const children = await context.objects
     .aggregate<HeapDocument>([
-      { $match: { _id: id } },
-      {
-        $project: {
-          total: { $size: "$references" },
-          references: { $slice: ["$references", childrenSampled] },
-        },
-      },
-      { $unwind: "$references" },
-      { $group: { _id: "$references", total: { $first: "$total" } } },
-      {
-        $lookup: {
-          from: context.dump.collection,
-          localField: "_id",
-          foreignField: "_id",
-          as: "child",
-        },
-      },
-      { $unwind: "$child" },
-      { $match: { "child.dominator": id } },
-      { $replaceRoot: { newRoot: { $mergeObjects: ["$child", { total: "$total" }] } } },
-      { $project: { ...labelFields, total: 1 } },
+      ...dominatedStages(_id, context.dump.collection, childrenSampled),
+      { $project: labelFields },
     ])
     .toArray();
-  const kinds = new Map<string, { count: number; retainedCount: number; retainedSize: number }>();
+  const kinds = new Map<string, { count: number; weight: number }>();
   for (const child of children) {
     const label = labelOf(child);
-    const kind = kinds.get(label) ?? { count: 0, retainedCount: 0, retainedSize: 0 };
+    const kind = kinds.get(label) ?? { count: 0, weight: 0 };
     kind.count++;
-    kind.retainedCount += Number(child.retained_count ?? 1);
-    kind.retainedSize += Number(child.retained_size ?? 0);
+    kind.weight += weightOf(child);
     kinds.set(label, kind);
   }
-  const { format, counters } = context.dump;
-  const byCount = format === "heap-dump-gem" || counters.bytes === 0;
-  const [largest] = [...kinds].sort(([, one], [, two]) =>
-    byCount ? two.retainedCount - one.retainedCount : two.retainedSize - one.retainedSize,
-  );
+  const [largest] = [...kinds].sort(([, one], [, two]) => two.weight - one.weight);
   if (largest === undefined) return undefined;
   // What was sampled stands for the whole.
-  const scale = Math.max(1, Number(children[0]?.["total"] ?? 0) / childrenSampled);
-  const [label, { count, retainedCount, retainedSize }] = largest;
-  return {
-    label,
-    count: Math.round(count * scale),
-    weight: (counted) => (counted ? retainedCount : retainedSize) * scale,
-  };
+  const scale = Math.max(1, reference_count / childrenSampled);
+  const [label, { count, weight }] = largest;
+  return { label, count: Math.round(count * scale), weight: weight * scale };
 }
 
 async function pathTo(id: StoredId, context: QueryContext): Promise<string> {
   const [start] = await context.objects
     .aggregate(chainStages(id, context.dump.collection, "parent"))
     .toArray();
-  const chain = ((start?.["chain"] ?? []) as { _id: StoredId; steps: number }[]).sort(
-    (one, two) => Number(two.steps) - Number(one.steps),
-  );
-  const steps = await labelledPath([...chain.map((one) => one._id), id], context);
-  return pathText(steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps);
+  return shownPath(await labelledPath([...idsAbove(start), id], context));
 }
