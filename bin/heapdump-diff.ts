@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 import type { Db } from "mongodb";
-import type { DiffDocument } from "../schemas/diff-document.js";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { pinDump } from "../src/load/prune.js";
 import { serverFor } from "../src/load/server/server.js";
@@ -14,13 +13,14 @@ import {
 } from "../src/query/across-dumps/diff-tables.js";
 import { prometheusText } from "../src/report/prometheus.js";
 import { toolVersion } from "../src/tool-version.js";
-import { takeLock } from "../src/watch/lock.js";
+import { takeLock, watchLock } from "../src/watch/lock.js";
 import { alarmsOf, parseThresholds } from "../src/watch/thresholds.js";
 import { prune, seriesIn, watchSeries, type Watched } from "../src/watch/watch.js";
 import { parseWebhook, postWebhook } from "../src/watch/webhook.js";
 import { connect } from "./shared/connect.js";
 import { parseOptions, wholeNumber } from "./shared/options.js";
 import { tablesText } from "./shared/print-tables.js";
+import { retentionDefault, retentionPolicyOf } from "./shared/retention-options.js";
 import { printFailure, runCommand, type Invocation } from "./shared/run-command.js";
 import { writeTextfile } from "./shared/write-textfile.js";
 
@@ -41,7 +41,9 @@ const usage = `usage: heapdump-diff [options] A B        what grew from dump A t
       --baseline DUMP      compare with this dump instead of the one before
       --window 7d          also the trend of each class over that long (h, d or w)
       --prometheus FILE    write metrics for node_exporter's textfile collector
-      --webhook URL        post the result as JSON when a threshold was passed
+      --webhook URL        post each series' result as JSON; HEAPDUMP_WEBHOOK in the environment shows it to nobody
+      --webhook-on WHEN    always: after every run; growth: only when a limit of --fail-on was passed.
+                           Default: growth with --fail-on, else always
  with prune:
       --keep N             newest dumps of each series; default 14
       --keep-weekly N      and the newest of each of the last N weeks; default 8
@@ -64,6 +66,7 @@ const options = {
   window: { type: "string" },
   prometheus: { type: "string" },
   webhook: { type: "string" },
+  "webhook-on": { type: "string" },
   keep: { type: "string" },
   "keep-weekly": { type: "string" },
   "dry-run": { type: "boolean" },
@@ -105,7 +108,8 @@ function taskOf(values: Values, names: readonly string[]): Task {
     values.pin !== undefined || values.unpin !== undefined,
   ];
   if (asks.filter(Boolean).length > 1) throw badOption("ask for one thing at a time");
-  onlyWith("--latest", asks[1], values, ["baseline", "window", "prometheus", "webhook"]);
+  const ofLatest = ["baseline", "window", "prometheus", "webhook", "webhook-on"] as const;
+  onlyWith("--latest", asks[1], values, ofLatest);
   onlyWith("prune", asks[0], values, ["keep", "keep-weekly", "dry-run"]);
   if (asks[0] === true) return pruneTask(values);
   if (asks[1] === true && names.length === 0) return latestTask(values, limit);
@@ -154,11 +158,11 @@ function taskOf(values: Values, names: readonly string[]): Task {
 function latestTask(values: Values, limit: number): Task {
   const failOn = values["fail-on"] ?? "";
   if (failOn !== "") parseThresholds(failOn);
-  if (values.webhook !== undefined) parseWebhook(values.webhook);
+  const webhook = webhookOf(values);
   const watch = { failOn, baseline: values.baseline, windowMs: windowMsOf(values.window) };
   return async (database, signal) => {
     const results: Watched[] = [];
-    const lock = await takeLock(database, "heapdump-diff");
+    const lock = await takeLock(database, watchLock);
     const both = AbortSignal.any([signal, lock.lost]);
     try {
       for (const series of await seriesIn(database, values.series)) {
@@ -172,16 +176,16 @@ function latestTask(values: Values, limit: number): Task {
     else for (const result of results) printWatched(result, limit);
     if (results.length === 0) process.stderr.write("no dump is loaded\n");
     const diffs = results.flatMap(({ diff }) => (diff === undefined ? [] : [diff]));
-    const fresh = results.flatMap(({ diff, isNew }) => (isNew && diff !== undefined ? [diff] : []));
     if (values.prometheus !== undefined) {
       await writeTextfile(values.prometheus, prometheusText(diffs), 0o644);
     }
-    const alarming = fresh.filter(({ alarms }) => alarms.length > 0);
-    let code: number = alarming.length > 0 ? exitCodes.attention : exitCodes.ok;
-    if (values.webhook !== undefined) {
-      for (const diff of alarming) {
+    const isAlarming = ({ isNew, diff }: Watched): boolean =>
+      isNew && diff !== undefined && diff.alarms.length > 0;
+    let code: number = results.some(isAlarming) ? exitCodes.attention : exitCodes.ok;
+    if (webhook !== undefined) {
+      for (const result of results.filter((it) => webhook.always || isAlarming(it))) {
         try {
-          await postWebhook(values.webhook, jsonOf(diff), signal);
+          await postWebhook(webhook.url, messageOf(result), signal);
         } catch (error) {
           code = printFailure(error);
         }
@@ -189,6 +193,26 @@ function latestTask(values: Values, limit: number): Task {
     }
     return code;
   };
+}
+
+type Webhook = { readonly url: string; readonly always: boolean };
+
+/** Who gives limits wants to hear when they are passed; who gives none wants to hear what a run found. */
+function webhookOf(values: Values): Webhook | undefined {
+  const fromEnvironment = process.env["HEAPDUMP_WEBHOOK"] ?? "";
+  const url = values.webhook ?? (fromEnvironment === "" ? undefined : fromEnvironment);
+  const hasLimits = values["fail-on"] !== undefined;
+  const on = values["webhook-on"] ?? (hasLimits ? "growth" : "always");
+  if (on !== "growth" && on !== "always") {
+    throw badOption(`--webhook-on: expected growth or always, found "${on.slice(0, 60)}"`);
+  }
+  if (url === undefined) {
+    if (values["webhook-on"] !== undefined) throw badOption("--webhook-on goes with --webhook");
+    return undefined;
+  }
+  if (on === "growth" && !hasLimits) throw badOption("--webhook-on growth goes with --fail-on");
+  parseWebhook(url);
+  return { url, always: on === "always" };
 }
 
 function printWatched({ series, note, diff, isNew }: Watched, limit: number): void {
@@ -202,31 +226,24 @@ function printWatched({ series, note, diff, isNew }: Watched, limit: number): vo
 }
 
 function pruneTask(values: Values): Task {
-  const keep = wholeNumber("keep", values.keep, { min: 1, max: 100_000 }) ?? 14;
-  const keepWeekly = wholeNumber("keep-weekly", values["keep-weekly"], { min: 0, max: 5_000 }) ?? 8;
+  const retention = retentionPolicyOf(values) ?? retentionDefault;
   const dryRun = values["dry-run"] === true;
   return async (database, signal) => {
-    const lock = await takeLock(database, "heapdump-diff");
-    const both = AbortSignal.any([signal, lock.lost]);
-    try {
-      if (values.series !== undefined) await seriesIn(database, values.series);
-      const policy = { keep, keepWeekly, dryRun, series: values.series, signal: both };
-      const verdicts = await prune(database, policy);
-      if (values.json === true) {
-        printJson({ dry_run: dryRun, dumps: verdicts });
-        return exitCodes.ok;
-      }
-      for (const { dump, takenAt, drop, reason } of verdicts) {
-        const what = drop ? (dryRun ? "would drop" : "dropped") : "kept";
-        print(`${what.padEnd(10)}  ${dump}  ${takenAt.toISOString()}  ${reason}\n`);
-      }
-      const count = verdicts.filter(({ drop }) => drop).length;
-      const verb = dryRun ? "would lose their objects" : "lost their objects";
-      print(`${count} of ${verdicts.length} dumps ${verb}; all summaries stay\n`);
+    const { series } = values;
+    if (series !== undefined) await seriesIn(database, series);
+    const verdicts = await prune(database, { ...retention, dryRun, series, signal });
+    if (values.json === true) {
+      printJson({ dry_run: dryRun, dumps: verdicts });
       return exitCodes.ok;
-    } finally {
-      await lock.release();
     }
+    for (const { dump, takenAt, drop, reason } of verdicts) {
+      const what = drop ? (dryRun ? "would drop" : "dropped") : "kept";
+      print(`${what.padEnd(10)}  ${dump}  ${takenAt.toISOString()}  ${reason}\n`);
+    }
+    const count = verdicts.filter(({ drop }) => drop).length;
+    const verb = dryRun ? "would lose their objects" : "lost their objects";
+    print(`${count} of ${verdicts.length} dumps ${verb}; all summaries stay\n`);
+    return exitCodes.ok;
   };
 }
 
@@ -263,9 +280,9 @@ function windowMsOf(text: string | undefined): number | undefined {
   return Number(number) * (millisecondsIn[unit] ?? 0);
 }
 
-/** A webhook gets the stored document; dates as ISO 8601. */
-function jsonOf(diff: DiffDocument): unknown {
-  return { tool: "heapdump-diff", version: toolVersion, ...diff };
+/** A webhook gets the stored document, dates as ISO 8601, and whether it is of this run. */
+function messageOf({ series, isNew, note, diff }: Watched): unknown {
+  return { tool: "heapdump-diff", version: toolVersion, series, is_new: isNew, note, ...diff };
 }
 
 function printJson(value: unknown): void {

@@ -9,9 +9,12 @@ import { stopServer } from "../src/load/server/managed-server.js";
 import { serverFor } from "../src/load/server/server.js";
 import { progressView, type ProgressView } from "../src/report/progress.js";
 import { toolVersion } from "../src/tool-version.js";
+import type { RetentionPolicy } from "../src/watch/retention.js";
+import { prune } from "../src/watch/watch.js";
 import type { Reject } from "../schemas/reject.js";
 import { connect } from "./shared/connect.js";
 import { parseOptions, wholeNumber } from "./shared/options.js";
+import { retentionPolicyOf } from "./shared/retention-options.js";
 import {
   printFailure,
   runCommand,
@@ -34,6 +37,8 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
       --redact[=all|values|/PATTERN/]  replace what strings say by length and keyed hash (key: HEAPDUMP_REDACT_KEY)
       --max-string BYTES        longest text kept of a string in a V8 snapshot; default 1024
       --series NAME             series for heapdump-diff --latest, like app@host
+      --keep N                  then drop the objects of the series' older dumps, as heapdump-diff prune does:
+      --keep-weekly N           the newest N stay (default 14), the newest of each of the last N weeks (default 8)
       --retry-for SECONDS       how long a lost server is waited for; default 60
       --json                    the summary as one JSON object on stdout
   -q, --quiet                   errors only
@@ -59,6 +64,8 @@ const options = {
   redact: { type: "string" },
   "max-string": { type: "string" },
   series: { type: "string" },
+  keep: { type: "string" },
+  "keep-weekly": { type: "string" },
   "retry-for": { type: "string" },
   json: { type: "boolean" },
   quiet: { type: "boolean", short: "q" },
@@ -125,6 +132,7 @@ type Job = {
   readonly redact: Redaction | undefined;
   readonly retryForMs: number | undefined;
   readonly maxString: number | undefined;
+  readonly retention: RetentionPolicy | undefined;
 };
 
 function jobOf(values: Values, files: readonly string[]): Job {
@@ -161,6 +169,7 @@ function jobOf(values: Values, files: readonly string[]): Job {
     redact: redactionOf(values.redact),
     retryForMs: retryForS === undefined ? undefined : retryForS * 1000,
     maxString: wholeNumber("max-string", values["max-string"], { min: 0, max: 8_000_000 }),
+    retention: retentionPolicyOf(values),
   };
 }
 
@@ -236,11 +245,35 @@ async function importOne(file: string, one: One): Promise<number> {
     });
     view?.stop();
     printSummary(summary, file, shown, one);
-    const { counters, truncated } = summary.entry;
-    return counters.rejected > 0 || truncated ? exitCodes.attention : exitCodes.ok;
+    const { counters, truncated, series } = summary.entry;
+    const code = counters.rejected > 0 || truncated ? exitCodes.attention : exitCodes.ok;
+    return one.retention === undefined ? code : await pruneSeries(series, one.retention, one, code);
   } catch (error) {
     view?.stop();
     printRejects(shown, file);
+    return printFailure(error);
+  }
+}
+
+/** Another import of the same night may be pruning. Unit: milliseconds. */
+const pruneWaitMs = 30_000;
+
+/** @returns `code`, or that of its own failure: the dump is loaded all the same */
+async function pruneSeries(
+  series: string,
+  retention: RetentionPolicy,
+  { client, db, values, signal }: One,
+  code: number,
+): Promise<number> {
+  try {
+    const policy = { ...retention, series, dryRun: false, waitMs: pruneWaitMs, signal };
+    const dropped = (await prune(client.db(db), policy)).filter(({ drop }) => drop);
+    if (values.quiet === true) return code;
+    for (const { dump, takenAt } of dropped) {
+      process.stderr.write(`dropped the objects of ${dump}, taken ${takenAt.toISOString()}\n`);
+    }
+    return code;
+  } catch (error) {
     return printFailure(error);
   }
 }

@@ -20,6 +20,9 @@ export const growth = z.object({
   retained_bytes: z.number(),
   /** Of the count before; null where there were none. */
   percent: z.number().nullable(),
+  /** Of the bytes before; null where there were none. */
+  bytes_percent: z.number().nullable(),
+  retained_bytes_percent: z.number().nullable(),
 });
 export type Growth = z.infer<typeof growth>;
 

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { readlinkSync } from "node:fs";
 import { hostname } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { MongoServerError, type Collection, type Db } from "mongodb";
 import { HeapdumpError } from "../errors.js";
 
@@ -30,6 +31,18 @@ export type Lock = {
   readonly release: () => Promise<void>;
 };
 
+/** The one lock of a database that diffs and prunes take. */
+export const watchLock = "heapdump-diff";
+
+/** Between two looks at a lock that another run holds. Unit: milliseconds. */
+const lookAgainMs = 250;
+
+export type LockPatience = {
+  /** How long another run is waited for; default: not at all. */
+  readonly waitMs?: number | undefined;
+  readonly signal?: AbortSignal | undefined;
+};
+
 /**
  * Takes the lock of that name, or says who has it.
  *
@@ -38,7 +51,24 @@ export type Lock = {
  *
  * @throws {HeapdumpError} `watch/locked` when another run holds it
  */
-export async function takeLock(database: Db, name: string): Promise<Lock> {
+export async function takeLock(
+  database: Db,
+  name: string,
+  { waitMs = 0, signal }: LockPatience = {},
+): Promise<Lock> {
+  const until = performance.now() + waitMs;
+  for (;;) {
+    try {
+      return await tryToLock(database, name);
+    } catch (error) {
+      const isLocked = error instanceof HeapdumpError && error.code === "watch/locked";
+      if (!isLocked || performance.now() >= until) throw error;
+      await sleep(lookAgainMs, undefined, signal === undefined ? {} : { signal });
+    }
+  }
+}
+
+async function tryToLock(database: Db, name: string): Promise<Lock> {
   const locks = database.collection<LockDocument>(locksCollection);
   const token = randomUUID();
   for (let attempt = 0; attempt < 3; attempt++) {

@@ -69,30 +69,51 @@ function badOption(message: string): HeapdumpError {
 /**
  * The types, classes and sites that grew above a limit.
  *
- * Each limit alone raises an alarm, but `pct` only for what passes the others too, where there are others: a class
- * that grew from 1 object to 3 grew by 200 %, and nobody wants to be woken for it. Generations are no thing that
+ * Each limit alone raises an alarm, but `pct` only together with another one, where there are others: a class that grew
+ * from 1 object to 3 grew by 200 %, and nobody wants to be woken for it. The percentage is that of what passed the other
+ * limit: one string that doubles to 20 MB grew by 100 % of its bytes, and by no object. Generations are no thing that
  * leaks: every collection opens a new one.
  */
 export function alarmsOf(changes: readonly Growth[], thresholds: readonly Threshold[]): Alarm[] {
   const absolute = thresholds.filter(({ quantity }) => quantity !== "pct");
-  const relative = thresholds.filter(({ quantity }) => quantity === "pct");
+  const relative = thresholds.find(({ quantity }) => quantity === "pct");
   const alarms: Alarm[] = [];
   for (const change of changes) {
     if (change.by === "generation") continue;
-    const passed = absolute.filter((threshold) => isAbove(change, threshold));
-    const passedRelative = relative.filter((threshold) => isAbove(change, threshold));
-    if (absolute.length > 0 && passed.length === 0) continue;
-    if (relative.length > 0 && passedRelative.length === 0) continue;
-    const above = [...passed, ...passedRelative].map(({ text }) => text);
+    const passed = absolute.filter(
+      ({ quantity, above }) =>
+        differenceIn(change, quantity) > above && isAboveShare(change, quantity, relative),
+    );
+    const above = passed.map(({ text }) => text);
+    if (relative !== undefined) {
+      const isAlone = absolute.length === 0;
+      const passedAlone =
+        isAlone &&
+        (isAboveShare(change, "count", relative) || isAboveShare(change, "bytes", relative));
+      if (passed.length > 0 || passedAlone) above.push(relative.text);
+    }
     if (above.length > 0) alarms.push({ ...change, above });
   }
   return alarms;
 }
 
-function isAbove(change: Growth, { quantity, above }: Threshold): boolean {
-  if (quantity === "count") return change.count > above;
-  if (quantity === "bytes") return change.bytes > above;
-  if (quantity === "retained") return change.retained_bytes > above;
-  // What was not there before grew beyond every percentage.
-  return change.percent === null ? change.count > 0 : change.percent > above;
+function differenceIn(change: Growth, quantity: Quantity): number {
+  if (quantity === "bytes") return change.bytes;
+  return quantity === "retained" ? change.retained_bytes : change.count;
+}
+
+/** What was not there before grew beyond every percentage. */
+function isAboveShare(
+  change: Growth,
+  quantity: Quantity,
+  relative: Threshold | undefined,
+): boolean {
+  if (relative === undefined) return true;
+  const share =
+    quantity === "bytes"
+      ? change.bytes_percent
+      : quantity === "retained"
+        ? change.retained_bytes_percent
+        : change.percent;
+  return share === null ? differenceIn(change, quantity) > 0 : share > relative.above;
 }

@@ -12,6 +12,7 @@ import { halfPruned, pruneDump } from "../load/prune.js";
 import { storeDiff } from "../load/store-diff.js";
 import { kinshipFor, summariesOf } from "../query/across-dumps/across-dumps.js";
 import { growthBetween } from "../query/across-dumps/growth.js";
+import { takeLock, watchLock, type LockPatience } from "./lock.js";
 import { retentionOf, type RetentionPolicy, type Verdict } from "./retention.js";
 import { alarmsOf, parseThresholds } from "./thresholds.js";
 import { trendOf } from "./trend.js";
@@ -183,15 +184,25 @@ async function trendsOf(database: Db, newest: DumpEntry, windowMs: number): Prom
 export type PruneOptions = RetentionPolicy & {
   readonly series?: string | undefined;
   readonly dryRun: boolean;
-  readonly signal?: AbortSignal | undefined;
-};
+} & LockPatience;
 
 /**
- * Drops the objects of old dumps, as the policy says; their summaries stay.
+ * Drops the objects of old dumps, as the policy says; their summaries stay. Nobody compares or prunes meanwhile.
  *
  * @returns what became of each dump, oldest first
+ * @throws {HeapdumpError} `watch/locked`
  */
 export async function prune(database: Db, options: PruneOptions): Promise<Verdict[]> {
+  const lock = await takeLock(database, watchLock, options);
+  const signals = options.signal === undefined ? [lock.lost] : [options.signal, lock.lost];
+  try {
+    return await pruneLocked(database, { ...options, signal: AbortSignal.any(signals) });
+  } finally {
+    await lock.release();
+  }
+}
+
+async function pruneLocked(database: Db, options: PruneOptions): Promise<Verdict[]> {
   const filter = options.series === undefined ? {} : { series: options.series };
   const dumps = await database.collection<DumpEntry>(registryCollection).find(filter).toArray();
   const verdicts = retentionOf(dumps, options);

@@ -52,13 +52,21 @@ export function parseWebhook(text: string): Target {
   const url = new URL(text);
   const headers: Record<string, string> = { "content-type": "application/json" };
   if (url.username !== "" || url.password !== "") {
-    const credentials = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
+    const credentials = `${decoded(url.username)}:${decoded(url.password)}`;
     headers.authorization = `Basic ${Buffer.from(credentials).toString("base64")}`;
     url.username = "";
     url.password = "";
   }
   // Paths hold tokens too (Slack, Discord): only the host is shown.
   return { url: url.href, shown: `webhook at ${url.host}`, headers };
+}
+
+function decoded(text: string): string {
+  try {
+    return decodeURIComponent(text);
+  } catch {
+    throw new HeapdumpError("usage/bad-option", "--webhook: its user or password has a lone %");
+  }
 }
 
 async function post(
@@ -72,7 +80,8 @@ async function post(
       method: "POST",
       headers: target.headers,
       body,
-      redirect: "error",
+      // Followed, it would carry the data, and become a GET, to where nobody sent it.
+      redirect: "manual",
       signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
     });
     await response.body?.cancel();

@@ -6,11 +6,13 @@ import { createServer, type IncomingMessage, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { Document } from "mongodb";
 import type { DiffDocument } from "../../schemas/diff-document.js";
 import type { DumpEntry, SummaryDocument } from "../../schemas/dump-entry.js";
 import { importDump } from "../../src/index.js";
-import { takeLock } from "../../src/watch/lock.js";
+import { takeLock, watchLock } from "../../src/watch/lock.js";
+import { postWebhook } from "../../src/watch/webhook.js";
 import { freePort, testDatabase, type TestDatabase } from "../support/mongod.js";
 import { run } from "../support/run.js";
 
@@ -84,7 +86,7 @@ describe("heapdump-diff on a schedule", () => {
     assert.equal(await test.db.collection("shop_0").countDocuments(), 1004);
     const pruned = await diff(...keep);
     assert.equal(pruned.code, 0, pruned.stderr);
-    assert.deepEqual(await withObjects(), ["shop_1", "shop_5", "shop_6"]);
+    assert.deepEqual(await withObjects("shop"), ["shop_1", "shop_5", "shop_6"]);
     const summaries = test.db.collection<SummaryDocument>("summaries");
     assert.equal((await summaries.findOne({ _id: "shop_0/class/Cart" }))?.count, 1000);
     assert.match((await diff(...keep)).stdout, /^0 of 3 dumps lost their objects/m);
@@ -102,7 +104,7 @@ describe("heapdump-diff on a schedule", () => {
     const unpinned = await diff("--unpin", "shop_1");
     assert.equal(unpinned.code, 0);
     await diff(...keep);
-    assert.deepEqual(await withObjects(), ["shop_5", "shop_6"]);
+    assert.deepEqual(await withObjects("shop"), ["shop_5", "shop_6"]);
   });
 
   it("compares with a baseline where one is named", async () => {
@@ -122,10 +124,100 @@ describe("heapdump-diff on a schedule", () => {
     const keep = ["prune", "--series", "reload", "--keep", "1", "--keep-weekly", "0"];
     const { stdout } = await diff(...keep);
     assert.match(stdout, /kept +reload_0 .*loading/);
-    assert.ok((await withObjects()).includes("reload_0"));
+    assert.ok((await withObjects("reload")).includes("reload_0"));
     await dumps.deleteOne({ _id: "reload_0.loading" });
     await diff(...keep);
-    assert.ok(!(await withObjects()).includes("reload_0"));
+    assert.ok(!(await withObjects("reload")).includes("reload_0"));
+  });
+
+  describe("heapdump-import --keep", () => {
+    const dumpFile = (name: string, number: number, carts: number): string => {
+      const file = join(folder, `${name}.ndjson`);
+      writeFileSync(file, dumpOf(new Date(Date.UTC(2026, 0, 5 + number, 3)), carts));
+      return file;
+    };
+    const importKeeping = (file: string, ...args: string[]): ReturnType<typeof run> =>
+      run("heapdump-import", [
+        ...["--uri", test.uri, "--db", test.name, "--series", "kept", file],
+        ...args,
+      ]);
+
+    it("prunes the series behind each import: never what is pinned or loading, nor another series", async () => {
+      const dumps = test.db.collection<DumpEntry>("dumps");
+      await night("other", 0, 10);
+      for (const number of [0, 1, 2, 3]) await night("kept", number, 10 + number);
+      assert.equal((await diff("--pin", "kept_1")).code, 0);
+      const loading = await dumps.findOne({ _id: "kept_2" });
+      assert.ok(loading);
+      await dumps.insertOne({ ...loading, _id: "kept_2.loading", status: "loading" });
+
+      const file = dumpFile("kept_4", 4, 14);
+      const { code, stdout, stderr } = await importKeeping(
+        file,
+        ...["--keep", "2", "--keep-weekly", "0", "--json"],
+      );
+      assert.equal(code, 0, stderr);
+      assert.equal((JSON.parse(stdout) as Document).dump, "kept_4");
+      assert.deepEqual(await withObjects("kept"), ["kept_1", "kept_2", "kept_3", "kept_4"]);
+      assert.match(stderr, /^dropped the objects of kept_0, taken 2026-01-05T03:00:00.000Z$/m);
+      assert.equal(stderr.match(/^dropped/gm)?.length, 1);
+      const summaries = test.db.collection<SummaryDocument>("summaries");
+      assert.equal((await summaries.findOne({ _id: "kept_0/class/Cart" }))?.count, 10);
+      assert.equal((await dumps.findOne({ _id: "kept_0" }))?.status, "pruned");
+      assert.deepEqual(await withObjects("other"), ["other_0"]);
+
+      // The same command again loads nothing, and prunes what has become free meanwhile.
+      await dumps.deleteOne({ _id: "kept_2.loading" });
+      assert.equal((await diff("--unpin", "kept_1")).code, 0);
+      const again = await importKeeping(file, "--keep", "2", "--keep-weekly", "0");
+      assert.equal(again.code, 0, again.stderr);
+      assert.deepEqual(await withObjects("kept"), ["kept_3", "kept_4"]);
+      // Without --keep, import drops nothing; with --keep-weekly alone, the newest 14 stay.
+      const weekly = await importKeeping(dumpFile("kept_5", 5, 15), "--keep-weekly", "1");
+      assert.equal(weekly.code, 0, weekly.stderr);
+      assert.deepEqual(await withObjects("kept"), ["kept_3", "kept_4", "kept_5"]);
+    });
+
+    it("drops the same dumps as heapdump-diff prune would", async () => {
+      for (const number of [0, 5, 8, 13, 20]) await night("same", number, 10);
+      const keep = ["--keep", "1", "--keep-weekly", "3"];
+      const planned = await diff("prune", "--series", "same", ...keep, "--dry-run", "--json");
+      const { dumps } = JSON.parse(planned.stdout) as { dumps: { dump: string; drop: boolean }[] };
+      const expected = dumps.filter(({ drop }) => !drop).map(({ dump }) => dump);
+      // Weeks of 5, 12 and 19 January; 10 January is of the first one, too.
+      assert.deepEqual(expected, ["same_5", "same_13", "same_20"]);
+      const file = join(folder, "same_20.ndjson");
+      const args = ["--uri", test.uri, "--db", test.name, "--series", "same", file, ...keep];
+      const { code, stderr } = await run("heapdump-import", args);
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(await withObjects("same"), ["same_13", "same_20", "same_5"]);
+    });
+
+    it("prunes nothing where the import fails, and waits for a run that is at it", async () => {
+      const broken = join(folder, "kept_9.ndjson");
+      writeFileSync(broken, "no dump\n");
+      const before = await withObjects("kept");
+      assert.equal((await importKeeping(broken, "--keep", "1", "--keep-weekly", "0")).code, 4);
+      assert.deepEqual(await withObjects("kept"), before);
+
+      const lock = await takeLock(test.db, watchLock);
+      const file = dumpFile("kept_6", 6, 16);
+      const importing = importKeeping(file, "--keep", "1", "--keep-weekly", "0");
+      const dumps = test.db.collection<DumpEntry>("dumps");
+      while ((await dumps.findOne({ _id: "kept_6", status: "complete" })) === null) await sleep(50);
+      await sleep(500);
+      assert.deepEqual(await withObjects("kept"), [...before, "kept_6"]);
+      await lock.release();
+      const { code, stderr } = await importing;
+      assert.equal(code, 0, stderr);
+      assert.deepEqual(await withObjects("kept"), ["kept_6"]);
+    });
+
+    it("wants whole numbers", async () => {
+      const { code, stderr } = await importKeeping("x.ndjson", "--keep", "0");
+      assert.equal(code, 2);
+      assert.match(stderr, /--keep: expected a whole number from 1/);
+    });
   });
 
   describe("its lock", () => {
@@ -182,6 +274,8 @@ describe("heapdump-diff on a schedule", () => {
     let server: Server;
     let answers: number[];
     let requests: { authorization: string | undefined; body: Document }[];
+    /** Requests to leave without an answer. */
+    let ignored: number;
     before(async () => {
       server = createServer((request, response) => {
         void bodyOf(request).then((body) => {
@@ -189,7 +283,10 @@ describe("heapdump-diff on a schedule", () => {
             authorization: request.headers.authorization,
             body: JSON.parse(body) as Document,
           });
-          response.writeHead(answers.shift() ?? 200).end();
+          if (ignored-- > 0) return;
+          const status = answers.shift() ?? 200;
+          const elsewhere = { location: `${url()}/elsewhere` };
+          response.writeHead(status, status === 302 ? elsewhere : {}).end();
         });
       }).listen(0, "127.0.0.1");
       await once(server, "listening");
@@ -197,8 +294,12 @@ describe("heapdump-diff on a schedule", () => {
     beforeEach(() => {
       answers = [];
       requests = [];
+      ignored = 0;
     });
-    after(() => server.close());
+    after(() => {
+      server.close();
+      server.closeAllConnections();
+    });
     const url = (): string =>
       `http://bob:canary%2Dsecret@127.0.0.1:${(server.address() as AddressInfo).port}/hook/canary-token`;
 
@@ -244,19 +345,118 @@ describe("heapdump-diff on a schedule", () => {
       assert.doesNotMatch(nobody.stderr, /canary/);
     });
 
+    it("gets what each run found where no limit is given, also that there is nothing new", async () => {
+      const args = ["--series", "chatty", "--webhook", url()];
+      for (const [number, carts] of [100, 101, 102].entries()) {
+        await night("chatty", number, carts);
+        assert.equal((await latest(...args)).code, 0);
+      }
+      assert.equal((await latest(...args)).code, 0);
+      assert.deepEqual(
+        requests.map(({ body }) => [body.series, body.is_new, body.before, body.after]),
+        [
+          ["chatty", false, undefined, undefined],
+          ["chatty", true, "chatty_0", "chatty_1"],
+          ["chatty", true, "chatty_1", "chatty_2"],
+          ["chatty", false, "chatty_1", "chatty_2"],
+        ],
+      );
+      assert.match(requests[0]?.body.note as string, /chatty_0 is the first dump/);
+      assert.match(requests[3]?.body.note as string, /no new dump since chatty_2/);
+      // The body is the stored document, as JSON writes it.
+      const stored = await test.db
+        .collection<DiffDocument>("diffs")
+        .findOne({ _id: "chatty_1..chatty_2" });
+      const { tool, version, series, is_new, note, ...body } = requests[2]?.body ?? {};
+      assert.deepEqual([tool, series, is_new, note], ["heapdump-diff", "chatty", true, "compared"]);
+      assert.match(version as string, /^\d/);
+      assert.deepEqual({ ...body, series }, JSON.parse(JSON.stringify(stored)));
+    });
+
+    it("gets every result, or growth alone, as --webhook-on says", async () => {
+      const failOn = ["--series", "picky", "--fail-on", "count>100"];
+      await night("picky", 0, 100);
+      await night("picky", 1, 110);
+      await latest(...failOn, "--webhook", url());
+      assert.equal(requests.length, 0);
+      await latest(...failOn, "--webhook", url(), "--webhook-on", "always");
+      assert.deepEqual(requests[0]?.body.alarms, []);
+      await night("picky", 2, 400);
+      const grown = await latest(...failOn, "--webhook", url(), "--webhook-on", "always");
+      assert.equal(grown.code, 3);
+      assert.equal(requests.length, 2);
+      for (const [args, message] of [
+        [["--webhook", url(), "--webhook-on", "never"], /--webhook-on: expected growth or always/],
+        [["--webhook", url(), "--webhook-on", "growth"], /--webhook-on growth goes with --fail-on/],
+        [["--webhook-on", "always"], /--webhook-on goes with --webhook/],
+      ] as const) {
+        const { code, stderr } = await latest(...args);
+        assert.equal(code, 2);
+        assert.match(stderr, message);
+        assert.doesNotMatch(stderr, /canary/);
+      }
+      assert.equal(requests.length, 2);
+    });
+
+    it("is taken from the environment, which other users cannot read", async () => {
+      await night("quiet", 0, 100);
+      const { code, stdout, stderr } = await run(
+        "heapdump-diff",
+        ["--uri", test.uri, "--db", test.name, "--latest", "--series", "quiet"],
+        { environment: { HEAPDUMP_WEBHOOK: url() } },
+      );
+      assert.equal(code, 0, stderr);
+      assert.equal(requests.length, 1);
+      assert.doesNotMatch(stdout + stderr, /canary/);
+    });
+
+    it("gives up a server that does not answer, and tries again", async () => {
+      const limits = { attempts: 3, timeoutMs: 100, pauseMs: 1 };
+      ignored = 2;
+      await postWebhook(url(), { a: 1 }, new AbortController().signal, limits);
+      assert.equal(requests.length, 3);
+      ignored = 3;
+      const tooLate = postWebhook(url(), { a: 1 }, new AbortController().signal, limits);
+      await assert.rejects(tooLate, (error: Error) => {
+        assert.match(error.message, /no answer within 0.1 s/);
+        assert.doesNotMatch(JSON.stringify(error) + (error.stack ?? ""), /canary/);
+        return true;
+      });
+      assert.equal(requests.length, 6);
+    });
+
+    it("ends at once when the run is stopped", async () => {
+      ignored = 1;
+      const stop = new AbortController();
+      const posting = postWebhook(url(), {}, stop.signal, {
+        ...{ attempts: 3, timeoutMs: 60_000, pauseMs: 60_000 },
+      });
+      while (requests.length === 0) await sleep(5);
+      stop.abort(new Error("stopped"));
+      await assert.rejects(posting, /stopped/);
+    });
+
+    it("is not followed elsewhere", async () => {
+      answers = [302];
+      const posting = postWebhook(url(), {}, new AbortController().signal);
+      await assert.rejects(posting, /answered 302/);
+      assert.equal(requests.length, 1);
+    });
+
     it("is refused where it is no http URL, before anything is done", async () => {
-      const { code, stderr } = await latest("--webhook", "ftp://bob:canary@host/");
-      assert.equal(code, 2);
-      assert.doesNotMatch(stderr, /canary/);
+      for (const bad of ["ftp://bob:canary@host/", "http://bob:canary%zz@host/", "canary"]) {
+        const { code, stderr } = await latest("--webhook", bad);
+        assert.equal(code, 2);
+        assert.doesNotMatch(stderr, /canary/);
+      }
     });
   });
 
-  async function withObjects(): Promise<string[]> {
+  async function withObjects(series: string): Promise<string[]> {
     const all = await test.db.listCollections({ type: "collection" }, { nameOnly: true }).toArray();
     return all
       .map(({ name }) => name)
-      .filter((name) => /_\d$/.test(name))
-      .filter((name) => name.startsWith("shop") || name.startsWith("reload"))
+      .filter((name) => name.startsWith(`${series}_`) && /_\d+$/.test(name))
       .sort();
   }
 });

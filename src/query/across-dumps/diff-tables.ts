@@ -13,7 +13,9 @@ const growthColumns: readonly Column[] = [
   { key: "count", title: "objects", unit: "count" },
   { key: "percent", title: "objects %", unit: "percent" },
   { key: "bytes", title: "bytes", unit: "bytes" },
+  { key: "bytes_percent", title: "bytes %", unit: "percent" },
   { key: "retained_bytes", title: "retained", unit: "bytes" },
+  { key: "retained_bytes_percent", title: "retained %", unit: "percent" },
 ];
 
 const groupColumns: readonly Column[] = [

@@ -72,8 +72,14 @@ function changeOf(
     retained_bytes_before: before?.retained_bytes ?? 0,
     retained_bytes_after: after?.retained_bytes ?? 0,
     retained_bytes: retainedBytes,
-    percent: before === undefined || before.count === 0 ? null : (100 * count) / before.count,
+    percent: percentOf(count, before?.count),
+    bytes_percent: percentOf(bytes, before?.bytes),
+    retained_bytes_percent: percentOf(retainedBytes, before?.retained_bytes),
   };
+}
+
+function percentOf(difference: number, before: number | undefined): number | null {
+  return before === undefined || before === 0 ? null : (100 * difference) / before;
 }
 
 function kindOf(

@@ -29,6 +29,15 @@ describe("alarmsOf", () => {
   it("raises one when both are passed", () => raises("count>100,pct>20", grown(500, 650), true));
   it("takes the percentage alone", () => raises("pct>20", grown(1, 3), true));
   it("takes what is new for any percentage", () => raises("pct>900", grown(0, 3), true));
+  it("takes the percentage of the bytes for bytes", () =>
+    raises("count>5,bytes>10MB,pct>20", swollen(15_000_000, 30_000_000), true));
+  it("wants more than that percentage, too", () =>
+    raises("bytes>10MB,pct>20", swollen(150_000_000, 165_000_000), false));
+  it("takes a percentage of the bytes alone", () => raises("pct>20", swollen(100, 200), true));
+  it("takes the percentage of what is retained for that", () =>
+    raises("retained>1MB,pct>20", { ...grown(100, 101), ...retained(1e6, 3e6) }, true));
+  it("does not lend the growth of one quantity to another", () =>
+    raises("count>100,pct>20", { ...grown(1000, 1150), ...retained(1, 1e9) }, false));
   it("leaves generations out", () =>
     raises("count>1", { ...grown(0, 50), by: "generation" }, false));
 });
@@ -68,5 +77,23 @@ function grown(before: number, after: number): Growth {
     retained_bytes_after: 0,
     retained_bytes: 0,
     percent: before === 0 ? null : (100 * (after - before)) / before,
+    bytes_percent: before === 0 ? null : (100 * (after - before)) / before,
+    retained_bytes_percent: null,
+  };
+}
+
+/** As many objects as before, of other bytes. */
+function swollen(before: number, after: number): Growth {
+  const percent = (100 * (after - before)) / before;
+  const bytes = { bytes_before: before, bytes_after: after, bytes: after - before };
+  return { ...grown(7, 7), ...bytes, bytes_percent: percent };
+}
+
+function retained(before: number, after: number): Partial<Growth> {
+  return {
+    retained_bytes_before: before,
+    retained_bytes_after: after,
+    retained_bytes: after - before,
+    retained_bytes_percent: (100 * (after - before)) / before,
   };
 }

@@ -8,21 +8,18 @@ describe("growthBetween", () => {
   it("tells what grew, shrank, appeared and vanished", () => {
     const growth = growthBetween(
       [counts("Cart", 10, 100), counts("Old", 3, 30), counts("Line", 8, 80), counts("Same", 5, 50)],
-      [counts("Cart", 15, 150), counts("New", 4, 40), counts("Line", 6, 60), counts("Same", 5, 50)],
+      [counts("Cart", 15, 180), counts("New", 4, 40), counts("Line", 6, 60), counts("Same", 5, 50)],
     );
     assert.deepEqual(
-      growth.map(({ name, change, count, bytes, percent }) => [
-        name,
-        change,
-        count,
-        bytes,
-        percent,
+      growth.map((it) => [
+        ...[it.name, it.change, it.count, it.bytes, it.retained_bytes],
+        ...[it.percent, it.bytes_percent, it.retained_bytes_percent],
       ]),
       [
-        ["Cart", "grew", 5, 50, 50],
-        ["New", "appeared", 4, 40, null],
-        ["Line", "shrank", -2, -20, -25],
-        ["Old", "vanished", -3, -30, -100],
+        ["Cart", "grew", 5, 80, 80, 50, 80, 80],
+        ["New", "appeared", 4, 40, 40, null, null, null],
+        ["Line", "shrank", -2, -20, -20, -25, -25, -25],
+        ["Old", "vanished", -3, -30, -30, -100, -100, -100],
       ],
     );
   });
