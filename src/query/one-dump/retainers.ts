@@ -23,7 +23,7 @@ const namedMax = 10;
 const namedReferencesMax = 64;
 
 /** A holder as the rounds see it. */
-type Holder = {
+export type Holder = {
   readonly label: string;
   readonly parent: StoredId | undefined;
   readonly dominator: StoredId | undefined;
@@ -99,45 +99,74 @@ export const retainers = defineQuery({
       const notes = [`No object with ${given.whereText} in ${context.dump._id}.`];
       return { rows: [], notes };
     }
-    const unreached = found.filter((group) => (group["_id"] as Document)["reached"] !== true);
-    const known = new Map<StoredId, Holder>();
-    const bundles = await climb(found, known, context);
-    const groups = mergeByPath(bundles);
-    groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
-    const shown = groups.slice(0, context.limit);
-    const rows = [];
-    for (const [index, group] of shown.entries()) {
-      const common = await commonDominator([...group.dominators], known, context);
-      const dominator =
-        common === undefined
-          ? undefined
-          : ((await context.objects.findOne({ _id: common }, { projection: labelFields })) ??
-            undefined);
-      rows.push({
-        count: group.count,
-        bytes: group.bytes,
-        retained_bytes: group.retainedBytes,
-        retained_count: group.retainedCount,
-        path: [...group.steps].reverse().join(" → "),
-        dominator: dominator === undefined ? "" : `${labelOf(dominator)} ${idText(common)}`,
-        dominator_id: common,
-        dominator_retains: dominator?.retained_count,
-        sample_id: group.sample,
-        sample: index < namedMax ? await samplePath(group.sample, known, context) : "",
-      });
-    }
-    const notes: string[] = [];
-    const lost = unreached.reduce((sum, group) => sum + Number(group["count"]), 0);
-    if (lost > 0)
-      notes.push(
-        `${lost} more are reached from no root: garbage, or held by what the dump does not show.`,
-      );
-    if (groups.length > shown.length) {
-      notes.push(`${groups.length - shown.length} more groups: raise --limit.`);
-    }
-    return { rows, notes };
+    return heldGroups(found, context);
   },
 });
+
+/** Objects that are held in one way: a row of `retainers`, and of the leak test. */
+export type HeldGroup = {
+  readonly count: number;
+  readonly bytes: number;
+  readonly retained_bytes: number;
+  readonly retained_count: number;
+  /** Labels from the root down to the holder. */
+  readonly path: string;
+  readonly dominator: string;
+  readonly dominator_id: StoredId | undefined;
+  readonly dominator_retains: number | undefined;
+  readonly sample_id: StoredId;
+  readonly sample: string;
+};
+
+/**
+ * Groups objects by how they are held: the labels on the shortest path from a root, and their closest common dominator.
+ *
+ * @param found - the first round: objects by parent and dominator, as `$group` of `retainers` gives them
+ * @param known - holders that were looked up before, in the same dump; new ones are added
+ * @returns most objects first, `context.limit` at most
+ */
+export async function heldGroups(
+  found: readonly Document[],
+  context: QueryContext,
+  known = new Map<StoredId, Holder>(),
+): Promise<{ readonly rows: readonly HeldGroup[]; readonly notes: readonly string[] }> {
+  const unreached = found.filter((group) => (group["_id"] as Document)["reached"] !== true);
+  const bundles = await climb(found, known, context);
+  const groups = mergeByPath(bundles);
+  groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
+  const shown = groups.slice(0, context.limit);
+  const rows: HeldGroup[] = [];
+  for (const [index, group] of shown.entries()) {
+    const common = await commonDominator([...group.dominators], known, context);
+    const dominator =
+      common === undefined
+        ? undefined
+        : ((await context.objects.findOne({ _id: common }, { projection: labelFields })) ??
+          undefined);
+    rows.push({
+      count: group.count,
+      bytes: group.bytes,
+      retained_bytes: group.retainedBytes,
+      retained_count: group.retainedCount,
+      path: [...group.steps].reverse().join(" → "),
+      dominator: dominator === undefined ? "" : `${labelOf(dominator)} ${idText(common)}`,
+      dominator_id: common,
+      dominator_retains: dominator?.retained_count,
+      sample_id: group.sample,
+      sample: index < namedMax ? await samplePath(group.sample, known, context) : "",
+    });
+  }
+  const notes: string[] = [];
+  const lost = unreached.reduce((sum, group) => sum + Number(group["count"]), 0);
+  if (lost > 0)
+    notes.push(
+      `${lost} more are reached from no root: garbage, or held by what the dump does not show.`,
+    );
+  if (groups.length > shown.length) {
+    notes.push(`${groups.length - shown.length} more groups: raise --limit.`);
+  }
+  return { rows, notes };
+}
 
 /** Goes up from the instances, all paths at once; bundles that meet at one object with one path become one. */
 async function climb(
