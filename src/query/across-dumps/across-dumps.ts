@@ -8,7 +8,7 @@ import {
 } from "../../../schemas/dump-entry.js";
 import { HeapdumpError } from "../../errors.js";
 import { growthBetween } from "./growth.js";
-import { holdersOf, type HolderGroup, type KnownObjects } from "./holders.js";
+import { holdersOf, type Holders, type KnownHolders } from "./holders.js";
 import { hasStableIds, kinshipOf } from "./kinship.js";
 import { mergeObjects, type Identity } from "./merge-objects.js";
 import { ObjectGroups, type ObjectGroup } from "./object-groups.js";
@@ -43,7 +43,7 @@ export type LeakTest = {
   readonly notes: readonly string[];
 };
 
-export type LeakGroup = ObjectGroup & { readonly holders: readonly HolderGroup[] };
+export type LeakGroup = ObjectGroup & Holders;
 
 export type DiffOptions = {
   /** The most groups and changes given. */
@@ -112,8 +112,8 @@ async function objectChanges(
   );
   return {
     survived,
-    appeared: appeared.largestFirst().slice(0, options.limit),
-    vanished: vanished.largestFirst().slice(0, options.limit),
+    appeared: appeared.largestFirst().slice(0, options.limit).map(withFewSamples),
+    vanished: vanished.largestFirst().slice(0, options.limit).map(withFewSamples),
     reusedIds,
     notes: notesOn(identity, reusedIds),
   };
@@ -164,10 +164,10 @@ export async function testForLeaks(
   const groups = leaking.largestFirst();
   const last = dumps[2] as DumpEntry;
   const shown: LeakGroup[] = [];
-  const known: KnownObjects = new Map();
+  const known: KnownHolders = new Map();
   for (const group of groups.slice(0, options.limit)) {
-    const holders = await holdersOf(database, last.collection, group.sample, known, options.signal);
-    shown.push({ ...group, holders });
+    const holders = await holdersOf(database, last, group.sample, known, options.signal);
+    shown.push({ ...withFewSamples(group), ...holders });
   }
   return {
     dumps,
@@ -176,6 +176,13 @@ export async function testForLeaks(
     groupsLeftOut: groups.length - shown.length,
     notes: notesOn(identity, reusedIds),
   };
+}
+
+/** Ids of a group for a reader to look at. */
+const samplesShown = 5;
+
+function withFewSamples(group: ObjectGroup): ObjectGroup {
+  return { ...group, sample: group.sample.slice(0, samplesShown) };
 }
 
 /** The registry's entry of a dump that can be compared. */

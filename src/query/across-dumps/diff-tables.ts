@@ -2,7 +2,7 @@ import type { Alarm, Growth, Trend } from "../../../schemas/diff-document.js";
 import { summaryGroups } from "../../../schemas/heap-graph.js";
 import type { Column, Table } from "../../../schemas/table.js";
 import type { LeakTest, TwoDumps } from "./across-dumps.js";
-import type { PathStep } from "./holders.js";
+import { idText } from "../object-labels.js";
 import type { ObjectGroup } from "./object-groups.js";
 
 const growthColumns: readonly Column[] = [
@@ -93,25 +93,26 @@ export function leakTables(test: LeakTest): Table[] {
   return [
     groupTable(`New in ${second}, still there in ${third}`, test.groups, test.groups.length, notes),
     ...test.groups.flatMap((group): Table[] => {
-      const looked = group.sample.length;
-      const first = group.holders[0];
       return [
         {
           title: `What holds ${group.className}${group.site === "" ? "" : ` from ${group.site}`}`,
           columns: [
             { key: "count", title: "objects", unit: "count" },
-            { key: "retainedBytes", title: "retained", unit: "bytes" },
-            { key: "heldBy", title: "held by", unit: "text" },
+            { key: "retained_bytes", title: "retained", unit: "bytes" },
+            { key: "retained_count", title: "retained objects", unit: "count" },
+            { key: "path", title: "held by", unit: "text" },
+            { key: "dominator", title: "closest common dominator", unit: "text" },
+            { key: "sample_id", title: "for example", unit: "id" },
           ],
-          rows: group.holders.slice(0, 5).map((holder) => ({
-            ...holder,
-            heldBy: holder.path.length === 0 ? "(no path from a root)" : holder.path.join(" > "),
-          })),
+          rows: group.holders.slice(0, holdersShown),
           notes: [
-            ...(looked < group.count
-              ? [`${looked} of ${group.count} objects were looked up.`]
+            ...(group.lookedUp < group.count
+              ? [`${group.lookedUp} of ${group.count} objects were looked up.`]
               : []),
-            ...(first === undefined ? [] : [`for example: ${pathText(first.sample)}`]),
+            ...group.holderNotes,
+            ...group.holders
+              .slice(0, holdersShown)
+              .map(({ sample_id, sample }) => `${idText(sample_id)}: ${sample}`),
           ],
         },
       ];
@@ -119,20 +120,8 @@ export function leakTables(test: LeakTest): Table[] {
   ];
 }
 
-/** The middle of a long path says least. */
-const stepsShown = 12;
-
-function pathText(path: readonly PathStep[]): string {
-  const steps = path.map(({ id, label, reference }) => {
-    const shown = typeof id === "string" ? id : `${label} 0x${id.toString(16)}`;
-    return reference === "" ? shown : `${shown} .${reference}`;
-  });
-  if (steps.length > stepsShown) {
-    const half = stepsShown / 2;
-    steps.splice(half, steps.length - stepsShown, `… ${steps.length - stepsShown} more …`);
-  }
-  return steps.join(" > ");
-}
+/** Ways of being held that a person reads of one group. */
+const holdersShown = 5;
 
 export function alarmTable(alarms: readonly Alarm[], limit: number): Table {
   return {
