@@ -67,14 +67,6 @@ export const dumpEntry = z.object({
 export type DumpEntry = z.infer<typeof dumpEntry>;
 export type DumpCounters = DumpEntry["counters"];
 
-/** Names of the collections that are not dumps. A dump may not take one of them. */
-export const registryCollection = "dumps";
-export const summariesCollection = "summaries";
-export const diffsCollection = "diffs";
-/** While it loads, a dump stands beside an older one of its name, under this name. */
-export const loadingNameOf = (dumpName: string): string => `${dumpName}.loading`;
-export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.rejects`;
-
 /** A document of `summaries`. `_id` is `<dump>/<by>/<name>`. Kept when the objects are pruned. */
 export const summaryDocument = z.object({
   _id: z.string(),

@@ -31,7 +31,8 @@ import {
 import { patiently } from "./load/patience.js";
 import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
 import type { ComputedFields, DocumentBlock, HeapIds } from "../schemas/document-block.js";
-import { loadingNameOf, type DumpCounters, type DumpEntry } from "../schemas/dump-entry.js";
+import { loadingNameOf } from "../schemas/collection-names.js";
+import type { DumpCounters, DumpEntry } from "../schemas/dump-entry.js";
 import type { HeapGraph, HeapLabels, HeapMeasures, SummaryRow } from "../schemas/heap-graph.js";
 import type { LineBlock } from "../schemas/line-block.js";
 import type { OnProgress } from "../schemas/progress.js";

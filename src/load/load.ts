@@ -5,9 +5,8 @@ import {
   loadingNameOf,
   rejectsCollectionOf,
   summariesCollection,
-  type DumpEntry,
-  type SummaryDocument,
-} from "../../schemas/dump-entry.js";
+} from "../../schemas/collection-names.js";
+import type { DumpEntry, SummaryDocument } from "../../schemas/dump-entry.js";
 import type { SummaryRow } from "../../schemas/heap-graph.js";
 import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";

@@ -3,8 +3,8 @@ import {
   loadingNameOf,
   registryCollection,
   rejectsCollectionOf,
-  type DumpEntry,
-} from "../../schemas/dump-entry.js";
+} from "../../schemas/collection-names.js";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
 import { HeapdumpError } from "../errors.js";
 import { viewNamesOf } from "./views.js";
 

@@ -4,7 +4,8 @@ import type { Collection, Db } from "mongodb";
 import { patiently, type Patience } from "./patience.js";
 import { isProcessAlive } from "./process-alive.js";
 import { HeapdumpError } from "../errors.js";
-import { loadingNameOf, registryCollection, type DumpEntry } from "../../schemas/dump-entry.js";
+import { loadingNameOf, registryCollection } from "../../schemas/collection-names.js";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
 
 /** The holder of a lock shows that it lives this often; one not seen for the longer time is dead. */
 const heartbeatMs = 5_000;

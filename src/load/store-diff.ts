@@ -1,5 +1,5 @@
 import type { Db } from "mongodb";
-import { diffsCollection } from "../../schemas/dump-entry.js";
+import { diffsCollection } from "../../schemas/collection-names.js";
 import type { DiffDocument } from "../../schemas/diff-document.js";
 
 /** Stores what a scheduled run found; one of the same two dumps is replaced. */

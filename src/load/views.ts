@@ -1,5 +1,5 @@
 import type { Db } from "mongodb";
-import { summariesCollection } from "../../schemas/dump-entry.js";
+import { summariesCollection } from "../../schemas/collection-names.js";
 import { summaryGroups } from "../../schemas/heap-graph.js";
 
 /** Plural names of the views: `<dump>.types`, `<dump>.classes` … */

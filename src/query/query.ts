@@ -1,10 +1,7 @@
 import type { Db, Document } from "mongodb";
 import { HeapdumpError } from "../errors.js";
-import {
-  registryCollection,
-  summariesCollection,
-  type DumpEntry,
-} from "../../schemas/dump-entry.js";
+import { registryCollection, summariesCollection } from "../../schemas/collection-names.js";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
 import type { Table } from "../../schemas/table.js";
 import type { HeapDocument, Pipeline, Query, QueryArguments, StoredId } from "./define-query.js";
 import { queries } from "./queries.js";

@@ -4,9 +4,8 @@ import {
   diffsCollection,
   registryCollection,
   summariesCollection,
-  type DumpEntry,
-  type SummaryDocument,
-} from "../../schemas/dump-entry.js";
+} from "../../schemas/collection-names.js";
+import type { DumpEntry, SummaryDocument } from "../../schemas/dump-entry.js";
 import { HeapdumpError } from "../errors.js";
 import { halfPruned, pruneDump } from "../load/prune.js";
 import { storeDiff } from "../load/store-diff.js";

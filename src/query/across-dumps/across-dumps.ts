@@ -1,11 +1,7 @@
 import type { Db } from "mongodb";
 import type { Growth, Kinship } from "../../../schemas/diff-document.js";
-import {
-  registryCollection,
-  summariesCollection,
-  type DumpEntry,
-  type SummaryDocument,
-} from "../../../schemas/dump-entry.js";
+import { registryCollection, summariesCollection } from "../../../schemas/collection-names.js";
+import type { DumpEntry, SummaryDocument } from "../../../schemas/dump-entry.js";
 import { HeapdumpError } from "../../errors.js";
 import { growthBetween } from "./growth.js";
 import { holdersOf, type Holders, type KnownHolders } from "./holders.js";

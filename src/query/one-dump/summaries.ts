@@ -1,4 +1,4 @@
-import { summariesCollection } from "../../../schemas/dump-entry.js";
+import { summariesCollection } from "../../../schemas/collection-names.js";
 import type { SummaryGroup } from "../../../schemas/heap-graph.js";
 import { defineQuery, type Query } from "../define-query.js";
 

@@ -1,0 +1,7 @@
+/** Names of the collections that are not dumps. A dump may not take one of them. */
+export const registryCollection = "dumps";
+export const summariesCollection = "summaries";
+export const diffsCollection = "diffs";
+/** While it loads, a dump stands beside an older one of its name, under this name. */
+export const loadingNameOf = (dumpName: string): string => `${dumpName}.loading`;
+export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.rejects`;
