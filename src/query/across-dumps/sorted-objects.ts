@@ -3,8 +3,11 @@ import type { ClientSession, Db, Document } from "mongodb";
 /** An object's id in one dump: integers beyond 2^53 as a bigint, which compares with numbers by value. */
 export type ObjectId = number | bigint | string;
 
-/** Documents of a batch: small enough that three dumps, each with a batch under way, stay below 50 MB. */
-const batchDocuments = 50_000;
+/**
+ * Documents of a batch, about 1.3 MB. Larger ones cost a quarter more processor time here, all of it in the garbage
+ * collector; smaller ones cost the server more (bench/diff.ts).
+ */
+const batchDocuments = 10_000;
 
 /** BSON's element types that a projected object has. */
 const bson = { double: 1, string: 2, document: 3, array: 4, int32: 16, int64: 18 } as const;
@@ -31,6 +34,8 @@ export class SortedObjects {
   needsBatch = true;
 
   #bytes: Buffer = Buffer.alloc(0);
+  /** Of the same bytes: reads four at a time without a function call. */
+  #view: DataView = new DataView(new ArrayBuffer(0));
   #at = 0;
   #end = 0;
   /** Of the object it stands at: behind its `_id`, and behind its last field. */
@@ -83,6 +88,7 @@ export class SortedObjects {
           });
     this.#next?.catch(() => undefined);
     this.#bytes = batch.bytes;
+    this.#view = new DataView(batch.bytes.buffer, batch.bytes.byteOffset, batch.bytes.byteLength);
     this.#at = batch.start;
     this.#end = batch.end;
     this.needsBatch = false;
@@ -97,22 +103,23 @@ export class SortedObjects {
       return;
     }
     const bytes = this.#bytes;
+    const view = this.#view;
     let at = this.#at;
     // An array's element: type, index as text, NUL, document.
     while (bytes[++at] !== 0);
     const document = at + 1;
-    const length = bytes.readInt32LE(document);
+    const length = view.getInt32(document, true);
     this.#at = document + length;
     const idType = bytes[document + 4];
     const value = document + 9; // Length, type and "_id\0".
     if (idType === bson.int64) {
-      const high = bytes.readInt32LE(value + 4);
+      const high = view.getInt32(value + 4, true);
       this.id =
         high < 0x20_0000 && high >= 0
-          ? high * 0x1_0000_0000 + bytes.readUInt32LE(value)
-          : bytes.readBigInt64LE(value);
-    } else if (idType === bson.int32) this.id = bytes.readInt32LE(value);
-    else if (idType === bson.double) this.id = bytes.readDoubleLE(value);
+          ? high * 0x1_0000_0000 + view.getUint32(value, true)
+          : view.getBigInt64(value, true);
+    } else if (idType === bson.int32) this.id = view.getInt32(value, true);
+    else if (idType === bson.double) this.id = view.getFloat64(value, true);
     else {
       this.id = bytes.toString("utf8", value + 4, value + 3 + bytes.readInt32LE(value));
     }
@@ -124,11 +131,16 @@ export class SortedObjects {
   equals(other: SortedObjects): boolean {
     const length = this.#fieldsEnd - this.#fieldsStart;
     if (other.#fieldsEnd - other.#fieldsStart !== length) return false;
-    const one = this.#bytes;
-    const two = other.#bytes;
+    const one = this.#view;
+    const two = other.#view;
     const shift = other.#fieldsStart - this.#fieldsStart;
-    for (let at = this.#fieldsStart; at < this.#fieldsEnd; at++) {
-      if (one[at] !== two[at + shift]) return false;
+    const end = this.#fieldsEnd;
+    let at = this.#fieldsStart;
+    for (; at + 4 <= end; at += 4) {
+      if (one.getInt32(at) !== two.getInt32(at + shift)) return false;
+    }
+    for (; at < end; at++) {
+      if (one.getUint8(at) !== two.getUint8(at + shift)) return false;
     }
     return true;
   }
