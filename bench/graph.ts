@@ -121,6 +121,8 @@ function blockAt(shape: Shape, first: number): ScanBlock {
     weak: undefined,
     rootPositions: first === 0 ? [0] : [],
     names: new Map(),
+    labels: new Map(),
+    hasReferenceNames: false,
   };
 }
 

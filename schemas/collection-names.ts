@@ -5,3 +5,5 @@ export const diffsCollection = "diffs";
 /** While it loads, a dump stands beside an older one of its name, under this name. */
 export const loadingNameOf = (dumpName: string): string => `${dumpName}.loading`;
 export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.rejects`;
+/** How the objects of a dump are held. */
+export const shapesCollectionOf = (dumpName: string): string => `${dumpName}.shapes`;

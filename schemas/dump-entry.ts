@@ -44,6 +44,8 @@ export const dumpEntry = z.object({
     /** Sum of shallow sizes. */
     bytes: z.number(),
   }),
+  /** How many shapes there are; absent: they could not be told, `retainers` then climbs from every object. */
+  shapes: z.number().int().optional(),
   options: z.record(z.string(), z.unknown()),
   tool_version: z.string(),
   started_at: z.date(),
@@ -66,6 +68,26 @@ export const dumpEntry = z.object({
 
 export type DumpEntry = z.infer<typeof dumpEntry>;
 export type DumpCounters = DumpEntry["counters"];
+
+/** A document of `<dump>.shapes`: objects of one class that are held in one way. */
+export const shapeDocument = z.object({
+  _id: z.number().int(),
+  type: z.string(),
+  class_name: z.string().optional(),
+  /** Labels from the root down to the holder; "" for a root. Absent: no root reaches them. */
+  path: z.string().optional(),
+  count: z.number(),
+  /** Shallow bytes. */
+  bytes: z.number(),
+  /** Sums over the objects, whether one dominates another or not. */
+  retained_bytes: z.number(),
+  retained_count: z.number(),
+  /** One of the objects. */
+  sample: z.unknown(),
+  /** The closest object that dominates all of them. */
+  dominator: z.unknown().optional(),
+});
+export type ShapeDocument = z.infer<typeof shapeDocument>;
 
 /** A document of `summaries`. `_id` is `<dump>/<by>/<name>`. Kept when the objects are pruned. */
 export const summaryDocument = z.object({

@@ -46,6 +46,36 @@ export type HeapLabels = {
   readonly siteOf: Int32Array;
   /** The collector's generation in which the object was made. Absent: the dump does not say. */
   readonly generationOf: Int32Array | undefined;
+  /**
+   * What a node is called as a step of a path, where that is not its class's name, else its type's: the name of a
+   * class object, `proc at app.rb:19`. Absent: a step takes more than the first pass reads, such as the edges' names.
+   */
+  readonly stepLabels?: ReadonlyMap<number, string> | undefined;
+};
+
+/** Objects of one class that are held in one way: the same labels on the shortest path from a root. */
+export type ShapeRow = {
+  readonly typeName: string;
+  readonly className: string | undefined;
+  /** Labels from the root down to the holder; "" for a root. Absent: no root reaches them. */
+  readonly path: string | undefined;
+  readonly count: number;
+  /** Shallow bytes. */
+  readonly bytes: number;
+  /** Sums over the objects, whether one dominates another or not. */
+  readonly retainedBytes: number;
+  readonly retainedCount: number;
+  /** One of the nodes. */
+  readonly sample: number;
+  /** The closest node that dominates all of them, or -1. */
+  readonly dominator: number;
+};
+
+export type HeapShapes = {
+  /** The node's shape. */
+  readonly shapeOf: Int32Array;
+  /** By the shape's number. */
+  readonly rows: readonly ShapeRow[];
 };
 
 /** What heaps are counted by. */

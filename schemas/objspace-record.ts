@@ -56,3 +56,4 @@ export const objspaceRecord = z
       record.reference_kinds.length === (record.references?.length ?? 0),
     { path: ["reference_kinds"], message: "expected one letter for each of references" },
   );
+export type ObjspaceRecord = z.infer<typeof objspaceRecord>;

@@ -32,4 +32,8 @@ export type ScanBlock = {
   readonly rootPositions: readonly number[];
   /** Names of class and module objects, by position. */
   readonly names: ReadonlyMap<number, string>;
+  /** What objects are called on a path, by position, where that is not the class's name, else the type's. */
+  readonly labels: ReadonlyMap<number, string>;
+  /** Whether the dump names references: those names are steps of a path too, and are not here. */
+  readonly hasReferenceNames: boolean;
 };

@@ -15,8 +15,9 @@ import { snapshotHeap } from "./decode/v8-snapshot/snapshot-heap.js";
 import { HeapdumpError } from "./errors.js";
 import { createGraphBuilder } from "./graph/build-graph.js";
 import { measureHeap } from "./graph/graph.js";
+import { shapesOf } from "./graph/shapes.js";
 import { summarise } from "./graph/summaries.js";
-import { computedFields } from "./load/document.js";
+import { computedFields, shapeDocuments } from "./load/document.js";
 import {
   beginLoad,
   checkDumpName,
@@ -228,9 +229,18 @@ async function loadLocked(
     );
   }
   const fingerprint = await fingerprintOf(source, options.signal);
-  const { measures, summaries } = await timed("measure", () => {
+  const { measures, summaries, shapes } = await timed("measure", () => {
     const measured = measureHeap(heap.graph);
-    return { measures: measured, summaries: summarise(heap.graph, measured, heap.labels) };
+    // The first pass knows all that a step of a path is called by in plain `dump_all` only.
+    const shaped =
+      detected.format === "objspace"
+        ? shapesOf(heap.graph, measured, heap.labels, heap.ids)
+        : undefined;
+    return {
+      measures: measured,
+      summaries: summarise(heap.graph, measured, heap.labels),
+      shapes: shaped,
+    };
   });
   const entry: DumpEntry = {
     ...fresh,
@@ -238,6 +248,7 @@ async function loadLocked(
     fingerprint,
     truncated: heap.truncated,
     counters: countersOf(heap, measures),
+    ...(shapes === undefined ? {} : { shapes: shapes.rows.length }),
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
   if (resumable === undefined) {
@@ -282,7 +293,9 @@ async function loadLocked(
     completed_at: new Date(),
     phases_ms: phases,
   };
-  await timed("finish", () => finishLoad(target, completed, summaries));
+  await timed("finish", () =>
+    finishLoad(target, completed, summaries, shapeDocuments(shapes?.rows ?? [], heap.ids)),
+  );
   return {
     dump: dumpName,
     entry: completed,

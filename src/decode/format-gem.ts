@@ -48,6 +48,7 @@ function readRecord(fields: JsonObject): HeapRecord | RecordFault {
         : classIdOf(checked.class),
     className: undefined,
     name: isClass && typeof name === "string" && name !== "" ? name : undefined,
+    label: undefined,
     sizeBytes: type === "DATA" ? (checked.size ?? 0) : 0,
     file: undefined,
     line: undefined,

@@ -1,4 +1,4 @@
-import { objspaceRecord } from "../../schemas/objspace-record.js";
+import { objspaceRecord, type ObjspaceRecord } from "../../schemas/objspace-record.js";
 import { checkRecord } from "./check-record.js";
 import { idOfAddress, RecordFault, type HeapRecord, type Reference } from "./heap-record.js";
 import type { JsonObject } from "./parse-json.js";
@@ -68,6 +68,7 @@ function readRecord(fields: JsonObject): HeapRecord | RecordFault {
         : idOfAddress(checked.class),
     className: checked.class_name,
     name: isClass ? (nameOf(name) ?? nameOf(realName)) : undefined,
+    label: labelOf(checked, fields),
     sizeBytes: checked.memsize ?? 0,
     file: checked.file,
     line: checked.line,
@@ -75,6 +76,27 @@ function readRecord(fields: JsonObject): HeapRecord | RecordFault {
     references,
     fields,
   };
+}
+
+/** As src/query/object-labels.ts calls it, which has the last word: a test compares them. */
+function labelOf(checked: ObjspaceRecord, fields: JsonObject): string | undefined {
+  const { type, file, line } = checked;
+  if (type === "CLASS" || type === "MODULE" || type === "ICLASS") {
+    return nameOf(fields.last("name"));
+  }
+  const struct = nameOf(fields.last("struct"));
+  if (struct === "proc") {
+    return file === undefined ? "proc" : procLabel(file, line ?? -1);
+  }
+  const imemo = nameOf(fields.last("imemo_type"));
+  if (struct === "VM/env" || imemo === "env") return "env";
+  const hasClass = checked.class !== undefined && type !== "IMEMO";
+  return hasClass || checked.class_name !== undefined ? undefined : (struct ?? imemo);
+}
+
+/** @param line - -1: the dump does not say */
+export function procLabel(file: string, line: number): string {
+  return `proc at ${file}:${line < 0 ? "?" : line}`;
 }
 
 function nameOf(value: unknown): string | undefined {

@@ -16,6 +16,8 @@ export type HeapRecord = {
   readonly className: string | undefined;
   /** Of class and module objects: their name. */
   readonly name: string | undefined;
+  /** What the object is called on a path, where that is not its class's name, else its type's. */
+  readonly label: string | undefined;
   readonly sizeBytes: number;
   readonly file: string | undefined;
   readonly line: number | undefined;

@@ -12,6 +12,7 @@ import {
   skipWord,
   wholeAt,
 } from "./json-bytes.js";
+import { procLabel } from "./format-objspace.js";
 import { keyCodesOf } from "./key-codes.js";
 import type { ScanSink } from "./scan-sink.js";
 
@@ -38,6 +39,8 @@ const objspaceKey = keyCodesOf([
   "reference_names",
   "reference_kinds",
   "root",
+  "struct",
+  "imemo_type",
 ]);
 
 const rootType = Buffer.from("ROOT");
@@ -45,6 +48,10 @@ const headerType = Buffer.from("HEADER");
 const classType = Buffer.from("CLASS");
 const moduleType = Buffer.from("MODULE");
 const imemoType = Buffer.from("IMEMO");
+const includedType = Buffer.from("ICLASS");
+const procStruct = Buffer.from("proc");
+const envStruct = Buffer.from("VM/env");
+const envImemo = Buffer.from("env");
 
 /** Where the value of each key stands; -1: not met. Reused: one record is scanned at a time. */
 const starts = new Int32Array(16);
@@ -154,9 +161,71 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   sink.typeCodes[position] = sink.names.types.codeOfBytes(bytes, typeFrom, typeTo);
   sink.generations[position] = generation;
   if (!scanNames(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
+  if (!scanLabel(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
+  if (referenceNameCount > 0) sink.hasReferenceNames = true;
   sink.commit();
   return true;
 };
+
+/** What the object is called on a path, where its class and type do not say it: few are. */
+function scanLabel(
+  bytes: Buffer,
+  position: number,
+  typeFrom: number,
+  typeTo: number,
+  line: number,
+  sink: ScanSink,
+): boolean {
+  const isClass =
+    equalBytes(bytes, typeFrom, typeTo, classType) ||
+    equalBytes(bytes, typeFrom, typeTo, moduleType) ||
+    equalBytes(bytes, typeFrom, typeTo, includedType);
+  if (isClass) return labelled(bytes, starts[8] as number, ends[8] as number, position, sink);
+  const [structFrom, structTo] = [starts[14] as number, ends[14] as number];
+  const [imemoFrom, imemoTo] = [starts[15] as number, ends[15] as number];
+  if (structFrom === -1 && imemoFrom === -1) return true;
+  const isStruct = structFrom !== -1 && structTo - structFrom > 2;
+  if (isStruct && equalBytes(bytes, structFrom + 1, structTo - 1, procStruct)) {
+    const file = sink.names.files.names;
+    const code = starts[5] === -1 ? -1 : fileCodeOf(bytes, sink);
+    sink.labels.set(position, code < 0 ? "proc" : procLabel(file[code] as string, line));
+    return true;
+  }
+  if (
+    (isStruct && equalBytes(bytes, structFrom + 1, structTo - 1, envStruct)) ||
+    (imemoFrom !== -1 && equalBytes(bytes, imemoFrom + 1, imemoTo - 1, envImemo))
+  ) {
+    sink.labels.set(position, "env");
+    return true;
+  }
+  const hasClass = starts[2] !== -1 && !equalBytes(bytes, typeFrom, typeTo, imemoType);
+  if (hasClass || starts[10] !== -1) {
+    return !hasEscape(bytes, structFrom, structTo) && !hasEscape(bytes, imemoFrom, imemoTo);
+  }
+  return isStruct
+    ? labelled(bytes, structFrom, structTo, position, sink)
+    : labelled(bytes, imemoFrom, imemoTo, position, sink);
+}
+
+/** Takes the text between two quotes for the label, if there is one. */
+function labelled(
+  bytes: Buffer,
+  quoteFrom: number,
+  end: number,
+  position: number,
+  sink: ScanSink,
+): boolean {
+  if (quoteFrom === -1 || end - quoteFrom <= 2) return true;
+  if (hasEscape(bytes, quoteFrom, end)) return false;
+  const { labels } = sink.names;
+  const code = labels.codeOfBytes(bytes, quoteFrom + 1, end - 1);
+  sink.labels.set(position, labels.names[code] as string);
+  return true;
+}
+
+function fileCodeOf(bytes: Buffer, sink: ScanSink): number {
+  return sink.names.files.codeOfBytes(bytes, (starts[5] as number) + 1, (ends[5] as number) - 1);
+}
 
 /** Site, class name, and the name of a class object. */
 function scanNames(

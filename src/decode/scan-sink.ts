@@ -7,6 +7,7 @@ export type ScanNames = {
   readonly types: Interner;
   readonly classNames: Interner;
   readonly files: Interner;
+  readonly labels: Interner;
   readonly sites: { codeOf(fileCode: number, line: number): number; readonly names: string[] };
 };
 
@@ -19,6 +20,7 @@ export function createScanNames(): ScanNames {
     types: createInterner(),
     classNames: createInterner(),
     files,
+    labels: createInterner(),
     sites: {
       names,
       codeOf: (fileCode, line) => {
@@ -59,6 +61,8 @@ export class ScanSink {
   otherReferences = new Map<number, string | bigint>();
   rootPositions: number[] = [];
   classNames = new Map<number, string>();
+  labels = new Map<number, string>();
+  hasReferenceNames = false;
 
   constructor(names: ScanNames) {
     this.names = names;
@@ -124,6 +128,8 @@ export class ScanSink {
     }
     if (record.isRoot) this.rootPositions.push(at);
     if (record.name !== undefined) this.classNames.set(at, record.name);
+    if (record.label !== undefined) this.labels.set(at, record.label);
+    this.hasReferenceNames ||= record.references.some(({ name }) => name !== "");
     this.commit();
   }
 
@@ -152,6 +158,8 @@ export class ScanSink {
       weak: this.weak.length === 0 ? undefined : this.weakOfAll(),
       rootPositions: this.rootPositions,
       names: this.classNames,
+      labels: this.labels,
+      hasReferenceNames: this.hasReferenceNames,
     };
   }
 
@@ -172,6 +180,8 @@ export class ScanSink {
     this.otherReferences = new Map();
     this.rootPositions = [];
     this.classNames = new Map();
+    this.labels = new Map();
+    this.hasReferenceNames = false;
   }
 }
 

@@ -47,6 +47,8 @@ export function createGraphBuilder(): GraphBuilder {
   let anyWeak = false;
   const roots: number[] = [];
   const nameOf = new Map<number, string>();
+  const labelOf = new Map<number, string>();
+  let hasReferenceNames = false;
 
   function add(block: ScanBlock): number[] {
     const duplicates: number[] = [];
@@ -75,6 +77,8 @@ export function createGraphBuilder(): GraphBuilder {
     anyWeak ||= weak !== undefined;
     for (const position of block.rootPositions) roots.push(nodeFirst + position);
     for (const [position, name] of block.names) nameOf.set(nodeFirst + position, name);
+    for (const [position, label] of block.labels) labelOf.set(nodeFirst + position, label);
+    hasReferenceNames ||= block.hasReferenceNames;
   }
 
   /** Follows the candidates: those that are ids of the dump become edges, in the order of the dump. */
@@ -138,6 +142,7 @@ export function createGraphBuilder(): GraphBuilder {
         siteNames: names.sites,
         siteOf,
         generationOf,
+        stepLabels: hasReferenceNames ? undefined : labelOf,
       },
       ids: { integerOf, other },
     };
@@ -194,6 +199,8 @@ function withoutObjects(block: ScanBlock, refused: readonly number[]): ScanBlock
         : Uint8Array.from(places, (place) => block.weak?.[place] as number),
     rootPositions: block.rootPositions.flatMap((position) => newPosition.get(position) ?? []),
     names: moved(block.names),
+    labels: moved(block.labels),
+    hasReferenceNames: block.hasReferenceNames,
   };
 }
 

@@ -4,9 +4,10 @@ import type { DocumentBlock } from "../../schemas/document-block.js";
 import {
   loadingNameOf,
   rejectsCollectionOf,
+  shapesCollectionOf,
   summariesCollection,
 } from "../../schemas/collection-names.js";
-import type { DumpEntry, SummaryDocument } from "../../schemas/dump-entry.js";
+import type { DumpEntry, ShapeDocument, SummaryDocument } from "../../schemas/dump-entry.js";
 import type { SummaryRow } from "../../schemas/heap-graph.js";
 import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";
@@ -19,7 +20,7 @@ import { createViews } from "./views.js";
 /** A checkpoint is written at most this often. Unit: milliseconds. */
 const checkpointEveryMs = 1_000;
 /** Names end in these where they are ours. */
-const reservedSuffixes = /\.(loading|rejects|types|classes|sites|generations)$/;
+const reservedSuffixes = /\.(loading|rejects|shapes|types|classes|sites|generations)$/;
 const nameBytesMax = 200;
 
 /**
@@ -63,6 +64,7 @@ export async function beginLoad({ db, dumpName, patience }: LoadTarget): Promise
     );
     await db.dropCollection(loading);
     await db.dropCollection(rejectsCollectionOf(loading));
+    await db.dropCollection(shapesCollectionOf(loading));
     await db.createCollection(loading, { clusteredIndex: { key: { _id: 1 }, unique: true } });
   }, patience);
 }
@@ -179,6 +181,7 @@ export async function finishLoad(
   { db, dumpName, patience }: LoadTarget,
   entry: DumpEntry,
   summaries: readonly SummaryRow[],
+  shapes: readonly ShapeDocument[],
 ): Promise<void> {
   const registry = registryOf(db);
   const loading = loadingNameOf(dumpName);
@@ -188,6 +191,7 @@ export async function finishLoad(
     () => registry.updateOne({ _id: loading }, { $set: { swapping: true } }, journal),
     () => storeSummaries(db, entry, summaries),
     () => createViews(db, dumpName),
+    () => storeShapes(db, dumpName, shapes),
     // Without rejects, those of the older dump must go; with some, a second try finds them moved.
     ...(entry.counters.rejected === 0 ? [() => db.dropCollection(rejects)] : []),
     () => moveCollection(db, rejectsCollectionOf(loading), rejects),
@@ -202,6 +206,24 @@ export async function finishLoad(
 async function moveCollection(db: Db, from: string, to: string): Promise<void> {
   const exists = await db.listCollections({ name: from }, { nameOnly: true }).hasNext();
   if (exists) await db.renameCollection(from, to, { dropTarget: true });
+}
+
+/** Shapes take the older dump's place at once, or leave it empty. */
+async function storeShapes(
+  db: Db,
+  dumpName: string,
+  shapes: readonly ShapeDocument[],
+): Promise<void> {
+  const loading = shapesCollectionOf(loadingNameOf(dumpName));
+  await db.dropCollection(loading);
+  if (shapes.length === 0) {
+    await db.dropCollection(shapesCollectionOf(dumpName));
+    return;
+  }
+  const collection = db.collection<ShapeDocument>(loading);
+  await collection.createIndexes([{ key: { class_name: 1 } }, { key: { type: 1 } }]);
+  await collection.insertMany([...shapes], { ordered: false });
+  await moveCollection(db, loading, shapesCollectionOf(dumpName));
 }
 
 async function storeSummaries(

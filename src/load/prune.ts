@@ -3,6 +3,7 @@ import {
   loadingNameOf,
   registryCollection,
   rejectsCollectionOf,
+  shapesCollectionOf,
 } from "../../schemas/collection-names.js";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
 import { HeapdumpError } from "../errors.js";
@@ -26,6 +27,7 @@ export async function pruneDump(db: Db, name: string): Promise<boolean> {
   if (marked.matchedCount === 0) return false;
   for (const view of viewNamesOf(name)) await db.dropCollection(view);
   await db.dropCollection(rejectsCollectionOf(name));
+  await db.dropCollection(shapesCollectionOf(name));
   await db.dropCollection(name);
   return true;
 }

@@ -62,6 +62,9 @@ export function idsAbove(start: Document | undefined): StoredId[] {
   return [...chain].sort((one, two) => Number(two.steps) - Number(one.steps)).map(({ _id }) => _id);
 }
 
+/** A path this long is a list: its end near the object is what a person reads. */
+export const stepsShown = 200;
+
 /** A path in one line. Its first step is often the list of all roots, which says little. */
 export function shownPath(steps: readonly Step[]): string {
   return pathText(steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps);
@@ -96,12 +99,41 @@ export async function labelledPath(
 ): Promise<Step[]> {
   const steps: Step[] = [];
   for (const [index, id] of ids.entries()) {
-    const next = ids[index + 1];
-    const fields = next === undefined ? labelFields : { ...labelFields, ...edgeFields(next) };
-    const object = (await objectsOf([id], context, fields)).get(id);
-    if (object === undefined) continue;
-    const edge = next === undefined ? "" : edgeOf(object, next);
-    steps.push({ id, label: labelOf(object), edge, object });
+    const step = await stepOf(id, ids[index + 1], context);
+    if (step !== undefined) steps.push(step);
   }
   return steps;
+}
+
+/**
+ * The shortest path from a root to an object, every step labelled, as far up as its last steps: holder by holder, as
+ * `$graphLookup` would keep whole documents in memory, and fail where they are large.
+ */
+export async function pathTo(id: StoredId, context: QueryContext): Promise<Step[]> {
+  const steps: Step[] = [];
+  let wanted: StoredId | undefined = id;
+  while (wanted !== undefined && steps.length < stepsShown) {
+    context.signal?.throwIfAborted();
+    const step = await stepOf(wanted, steps[0]?.id, context);
+    if (step === undefined) break;
+    steps.unshift(step);
+    wanted = step.object.parent;
+  }
+  return steps;
+}
+
+async function stepOf(
+  id: StoredId,
+  next: StoredId | undefined,
+  context: QueryContext,
+): Promise<Step | undefined> {
+  const projection = next === undefined ? labelFields : { ...labelFields, ...edgeFields(next) };
+  const object = await context.objects.findOne({ _id: id }, { projection });
+  if (object === null) return undefined;
+  return {
+    id,
+    label: labelOf(object),
+    edge: next === undefined ? "" : edgeOf(object, next),
+    object,
+  };
 }

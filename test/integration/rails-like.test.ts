@@ -4,6 +4,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Document } from "mongodb";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
+import type { HeapDocument } from "../../src/query/define-query.js";
+import { retainers } from "../../src/query/one-dump/retainers.js";
+import { dumpNamed } from "../../src/query/query.js";
 import { testDatabase, type TestDatabase } from "../support/mongod.js";
 import { repositoryPath, run } from "../support/run.js";
 
@@ -80,6 +84,57 @@ describe("a leak planted in a Rails-like Ruby process", () => {
       /Shop::Broker → Array\[…\] → proc at .*make-dump\.rb:\d+ → env$/,
     );
   });
+
+  it("says of every class by shapes what climbing from every object says", async () => {
+    const dump = await dumpNamed(test.db, "latest");
+    assert.ok((dump.shapes ?? 0) > 100);
+    const { shapes: _, ...withoutShapes } = dump;
+    const choices: Document[] = (await rowsOf("classes", "--limit", "100000"))
+      .filter((row) => row["name"] !== "ListNode" && Number(row["count"]) > 1)
+      .slice(0, 40)
+      .map((row) => ({ class_name: row["name"] as string }));
+    const choicesOfTypes = [{ type: "IMEMO" }, { type: "DATA" }, { type: "ICLASS" }];
+    for (const where of [...choices, ...choicesOfTypes]) {
+      const [told, climbed] = await Promise.all(
+        [dump, withoutShapes].map((one) => groupsOf(one, where)),
+      );
+      assert.deepEqual(told, climbed, JSON.stringify(where));
+    }
+  });
+
+  it("tells a list in two steps, however long it is", async () => {
+    const rows = await rowsOf("retainers", "--class", "ListNode");
+    const count = facts.counts["ListNode"] ?? 0;
+    assert.deepEqual(
+      rows.map((row) => [row["count"], /( → ListNode)*$/.exec(String(row["path"]))?.[0]]),
+      [
+        [count - 1, " → ListNode"],
+        [1, ""],
+      ],
+    );
+    // All others hang on the first one.
+    assert.equal(rows[0]?.["dominator_id"], rows[1]?.["sample_id"]);
+    assert.equal(rows[0]?.["dominator_retains"], count);
+  });
+
+  /** Every group, in one order, without what may be any of its objects. */
+  async function groupsOf(dump: DumpEntry, where: Document): Promise<unknown> {
+    const given = { names: [], where, whereText: "", all: 1 };
+    const { collection, stages } = retainers.pipeline(given, dump, 10_000);
+    const found = await test.db
+      .collection(collection)
+      .aggregate([...stages])
+      .toArray();
+    const objects = test.db.collection<HeapDocument>(dump.collection);
+    const context = { db: test.db, dump, objects, limit: 10_000 };
+    const answer = await retainers.answer?.(found, given, context);
+    const rows = (answer?.rows ?? []).map(({ sample: _s, sample_id: _i, ...row }) => row);
+    const text = (row: (typeof rows)[number]): string => String(row["path"]);
+    return {
+      rows: rows.sort((one, two) => (text(one) < text(two) ? -1 : 1)),
+      notes: answer?.notes,
+    };
+  }
 
   it("ranks the leaking closure first and suspects its array", async () => {
     const [closure] = await rowsOf("closures");

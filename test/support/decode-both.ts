@@ -86,6 +86,7 @@ export async function decodeDump(
           found.weak === undefined ? [] : [...found.weak.subarray(from, to)].filter((w) => w === 1),
         isRoot: found.rootPositions.includes(position),
         name: found.names.get(position),
+        label: found.labels.get(position),
       });
     }
   }

@@ -2,7 +2,8 @@ import type { Db, Document } from "mongodb";
 import type { DumpEntry } from "../../../schemas/dump-entry.js";
 import type { HeapDocument } from "../define-query.js";
 import { documentsById } from "../documents-by-id.js";
-import { heldGroups, type HeldGroup, type Holder } from "../one-dump/retainers.js";
+import type { Holder } from "../holders.js";
+import { heldGroups, type HeldGroup } from "../one-dump/retainers.js";
 import type { ObjectId } from "./sorted-objects.js";
 
 /** What holds the objects of one group of the leak test. */

@@ -1,13 +1,10 @@
 import type { Document } from "mongodb";
 import { HeapdumpError } from "../../errors.js";
-import { labelledPath, shownPath } from "../ancestors.js";
-import {
-  defineQuery,
-  type HeapDocument,
-  type QueryContext,
-  type StoredId,
-} from "../define-query.js";
-import { documentsById } from "../documents-by-id.js";
+import { shapesCollectionOf } from "../../../schemas/collection-names.js";
+import type { DumpEntry } from "../../../schemas/dump-entry.js";
+import { pathTo, shownPath } from "../ancestors.js";
+import { defineQuery, type Pipeline, type QueryContext, type StoredId } from "../define-query.js";
+import { commonDominator, learn, type Holder } from "../holders.js";
 import { idText, labelFields, labelOf } from "../object-labels.js";
 
 /**
@@ -19,32 +16,6 @@ const listRounds = 8;
 const listBundles = 20_000;
 /** Paths sampled with all their edges named, one a group. */
 const namedMax = 10;
-/** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
-const namedReferencesMax = 64;
-
-/** A holder as the rounds see it. */
-export type Holder = {
-  readonly label: string;
-  readonly parent: StoredId | undefined;
-  readonly dominator: StoredId | undefined;
-  readonly references: readonly StoredId[];
-  readonly names: readonly string[];
-  readonly isList: boolean;
-};
-
-const holderFields: Document = {
-  ...labelFields,
-  // As it is: cutting long ones costs more than reading them, for many holders.
-  name: 1,
-  references: {
-    $cond: [
-      { $in: ["$type", ["ARRAY", "array", "HASH"]] },
-      [],
-      { $slice: [{ $ifNull: ["$references", []] }, namedReferencesMax] },
-    ],
-  },
-  reference_names: { $slice: [{ $ifNull: ["$reference_names", []] }, namedReferencesMax] },
-};
 
 /** Instances that are held in one way so far: all with the same object above them and the same path below that. */
 type Bundle = {
@@ -57,8 +28,8 @@ type Bundle = {
   retainedBytes: number;
   retainedCount: number;
   readonly sample: StoredId;
-  /** Dominators of the instances. */
-  readonly dominators: Set<StoredId>;
+  /** Dominators of the instances; null: one has none. */
+  readonly dominators: Set<StoredId | null>;
 };
 
 export const retainers = defineQuery({
@@ -77,10 +48,10 @@ export const retainers = defineQuery({
     { key: "sample_id", title: "for example", unit: "id" },
     { key: "sample", title: "its path", unit: "text" },
   ],
-  // The first round; the next ones ask for the holders found, level by level, until the roots.
-  pipeline: ({ where }, dump) => ({
-    collection: dump.collection,
-    stages: [
+  pipeline: ({ where }, dump) => {
+    if (isToldByShapes(where, dump)) return shapesPipeline(where, dump);
+    // The first round; the next ones ask for the holders found, level by level, until the roots.
+    const stages = [
       { $match: where },
       {
         $group: {
@@ -92,16 +63,55 @@ export const retainers = defineQuery({
           sample: { $first: "$_id" },
         },
       },
-    ],
-  }),
+    ];
+    return { collection: dump.collection, stages };
+  },
   answer: async (found, given, context) => {
     if (found.length === 0) {
       const notes = [`No object with ${given.whereText} in ${context.dump._id}.`];
       return { rows: [], notes };
     }
-    return heldGroups(found, context);
+    return isToldByShapes(given.where, context.dump)
+      ? shapeGroups(found, context)
+      : heldGroups(found, context);
   },
 });
+
+/** Whether the condition is on what shapes have: then no object is read, however many there are. */
+function isToldByShapes(where: Document, dump: DumpEntry): boolean {
+  const isTold = (condition: unknown): boolean =>
+    typeof condition === "object" &&
+    condition !== null &&
+    Object.entries(condition).every(([key, value]) =>
+      key === "$and" || key === "$or"
+        ? Array.isArray(value) && value.every(isTold)
+        : key === "class_name" || key === "type",
+    );
+  return dump.shapes !== undefined && isTold(where);
+}
+
+/** Shapes of several classes or types may have one path: they are one group. What no root reaches has no path. */
+function shapesPipeline(where: Document, dump: DumpEntry): Pipeline {
+  return {
+    collection: shapesCollectionOf(dump.collection),
+    stages: [
+      { $match: where }, // Served by the indexes on class_name and type.
+      { $sort: { count: -1, _id: 1 } },
+      {
+        $group: {
+          _id: "$path",
+          count: { $sum: "$count" },
+          bytes: { $sum: "$bytes" },
+          retained_bytes: { $sum: "$retained_bytes" },
+          retained_count: { $sum: "$retained_count" },
+          sample: { $first: "$sample" },
+          dominators: { $addToSet: { $ifNull: ["$dominator", null] } },
+        },
+      },
+      { $sort: { count: -1, retained_count: -1, _id: 1 } },
+    ],
+  };
+}
 
 /** Objects that are held in one way: a row of `retainers`, and of the leak test. */
 export type HeldGroup = {
@@ -116,6 +126,15 @@ export type HeldGroup = {
   readonly dominator_retains: number | undefined;
   readonly sample_id: StoredId;
   readonly sample: string;
+};
+
+/** Objects that are held in one way, before it is looked up what their ids stand for. */
+type Group = Pick<
+  HeldGroup,
+  "count" | "bytes" | "retained_bytes" | "retained_count" | "path" | "sample_id"
+> & {
+  /** Dominators of all the objects; null: one has none. */
+  readonly dominators: readonly (StoredId | null)[];
 };
 
 /**
@@ -134,38 +153,85 @@ export async function heldGroups(
   const bundles = await climb(found, known, context);
   const groups = mergeByPath(bundles);
   groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
+  return shownGroups(
+    groups.map((group) => ({
+      count: group.count,
+      bytes: group.bytes,
+      retained_bytes: group.retainedBytes,
+      retained_count: group.retainedCount,
+      path: [...group.steps].reverse().join(" → "),
+      sample_id: group.sample,
+      dominators: [...group.dominators],
+    })),
+    unreached.reduce((sum, group) => sum + Number(group["count"]), 0),
+    context,
+    known,
+  );
+}
+
+/** What `shapesPipeline` gives, as `heldGroups` tells it. */
+function shapeGroups(
+  found: readonly Document[],
+  context: QueryContext,
+): ReturnType<typeof shownGroups> {
+  const reached = found.filter((group) => group["_id"] !== null);
+  const unreached = found.find((group) => group["_id"] === null);
+  return shownGroups(
+    reached.map(({ _id, sample, ...sums }) => ({
+      ...(sums as Omit<Group, "path" | "sample_id">),
+      path: String(_id),
+      sample_id: sample as StoredId,
+    })),
+    Number(unreached?.["count"] ?? 0),
+    context,
+    new Map(),
+  );
+}
+
+/** The first groups, with their common dominator and a path each. */
+async function shownGroups(
+  groups: readonly Group[],
+  unreachedCount: number,
+  context: QueryContext,
+  known: Map<StoredId, Holder>,
+): Promise<{ readonly rows: readonly HeldGroup[]; readonly notes: readonly string[] }> {
   const shown = groups.slice(0, context.limit);
   const rows: HeldGroup[] = [];
-  for (const [index, group] of shown.entries()) {
-    const common = await commonDominator([...group.dominators], known, context);
+  for (const [index, { dominators, sample_id, ...group }] of shown.entries()) {
+    const common = await commonOf(dominators, known, context);
     const dominator =
       common === undefined
         ? undefined
         : ((await context.objects.findOne({ _id: common }, { projection: labelFields })) ??
           undefined);
     rows.push({
-      count: group.count,
-      bytes: group.bytes,
-      retained_bytes: group.retainedBytes,
-      retained_count: group.retainedCount,
-      path: [...group.steps].reverse().join(" → "),
+      ...group,
       dominator: dominator === undefined ? "" : `${labelOf(dominator)} ${idText(common)}`,
       dominator_id: common,
       dominator_retains: dominator?.retained_count,
-      sample_id: group.sample,
-      sample: index < namedMax ? await samplePath(group.sample, known, context) : "",
+      sample_id,
+      sample: index < namedMax ? shownPath(await pathTo(sample_id, context)) : "",
     });
   }
   const notes: string[] = [];
-  const lost = unreached.reduce((sum, group) => sum + Number(group["count"]), 0);
-  if (lost > 0)
+  if (unreachedCount > 0)
     notes.push(
-      `${lost} more are reached from no root: garbage, or held by what the dump does not show.`,
+      `${unreachedCount} more are reached from no root: garbage, or held by what the dump does not show.`,
     );
   if (groups.length > shown.length) {
     notes.push(`${groups.length - shown.length} more groups: raise --limit.`);
   }
   return { rows, notes };
+}
+
+async function commonOf(
+  dominators: Group["dominators"],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<StoredId | undefined> {
+  const ids = dominators.filter((id) => id !== null);
+  if (ids.length < dominators.length) return undefined;
+  return ids.length === 1 ? ids[0] : commonDominator(ids, known, context);
 }
 
 /** Goes up from the instances, all paths at once; bundles that meet at one object with one path become one. */
@@ -188,7 +254,7 @@ async function climb(
       retainedBytes: Number(group["retained_bytes"]),
       retainedCount: Number(group["retained_count"]),
       sample: group["sample"] as StoredId,
-      dominators: new Set(key.dominator === undefined ? [] : [key.dominator]),
+      dominators: new Set([key.dominator ?? null]),
     };
     (bundle.above === undefined ? done : open).push(bundle);
   }
@@ -253,86 +319,6 @@ function stepText(holder: Holder, target: StoredId): string {
   const name = index < 0 ? "" : (holder.names[index] ?? "");
   if (name === "" || name === "envval" || name === "(environment)") return holder.label;
   return `${holder.label}.${name}`;
-}
-
-/** Asks for the holders that are not known yet. */
-async function learn(
-  ids: readonly StoredId[],
-  known: Map<StoredId, Holder>,
-  context: QueryContext,
-): Promise<void> {
-  const wanted = [...new Set(ids)].filter((id) => !known.has(id));
-  const { db, dump, signal } = context;
-  const objects = await documentsById<HeapDocument>(
-    db,
-    dump.collection,
-    wanted,
-    holderFields,
-    signal,
-  );
-  for (const object of objects) {
-    known.set(object._id, {
-      label: labelOf(object),
-      parent: object.parent,
-      dominator: object.dominator,
-      references: (object["references"] ?? []) as StoredId[],
-      names: (object["reference_names"] ?? []) as string[],
-      isList: ["ARRAY", "array", "HASH"].includes(object.type ?? ""),
-    });
-  }
-}
-
-/** The nearest object that dominates all: climbs from all of them, until what is left is one. */
-async function commonDominator(
-  dominators: readonly StoredId[],
-  known: Map<StoredId, Holder>,
-  context: QueryContext,
-): Promise<StoredId | undefined> {
-  const [first] = dominators;
-  if (first === undefined) return undefined;
-  // The chain above the first one, nearest first: the answer stands in it.
-  const chain: StoredId[] = [];
-  let link: StoredId | undefined = first;
-  for (let round = 0; link !== undefined && round < roundsMax * 4; round++) {
-    chain.push(link);
-    await learn([link], known, context);
-    link = known.get(link)?.dominator;
-  }
-  const place = new Map(chain.map((id, index) => [id, index]));
-  let nearest = 0;
-  let climbing = new Set(dominators);
-  for (let round = 0; climbing.size > 0 && round < roundsMax * 4; round++) {
-    const higher: StoredId[] = [];
-    for (const id of climbing) {
-      const at = place.get(id);
-      if (at === undefined) higher.push(id);
-      else nearest = Math.max(nearest, at);
-    }
-    await learn(higher, known, context);
-    const next = new Set<StoredId>();
-    for (const id of higher) {
-      const above = known.get(id)?.dominator;
-      if (above === undefined) return undefined;
-      next.add(above);
-    }
-    climbing = next;
-  }
-  return chain[nearest];
-}
-
-async function samplePath(
-  id: StoredId,
-  known: ReadonlyMap<StoredId, Holder>,
-  context: QueryContext,
-): Promise<string> {
-  const ids: StoredId[] = [id];
-  const start = await context.objects.findOne({ _id: id }, { projection: { parent: 1 } });
-  let above = start?.parent;
-  while (above !== undefined && ids.length <= roundsMax) {
-    ids.unshift(above);
-    above = known.get(above)?.parent;
-  }
-  return shownPath(await labelledPath(ids, context));
 }
 
 /**

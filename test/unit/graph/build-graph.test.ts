@@ -255,6 +255,8 @@ function blockOf(objects: readonly Drawn[]): ScanBlock {
     references: column(new Float64Array(references.length + spare), integers(references)),
     otherReferences: others(references),
     weak: weak.includes(1) ? column(new Uint8Array(weak.length + spare), weak) : undefined,
+    labels: new Map(),
+    hasReferenceNames: false,
     rootPositions: objects.flatMap(({ isRoot }, index) => (isRoot === true ? [index] : [])),
     names: new Map(
       objects.flatMap(({ name }, index) => (name === undefined ? [] : [[index, name]])),
