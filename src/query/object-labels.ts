@@ -27,6 +27,63 @@ export const labelFields: Document = {
   filename: 1,
 };
 
+/** Characters shown of a text in the heap: it may be secret, and long. */
+const valueCharactersMax = 60;
+
+/** What a string says, and a number: the gem calls it `val`, dump_all `value`, V8 the string's name. */
+export const valueFields: Document = {
+  shown_value: {
+    $let: {
+      vars: {
+        value: {
+          $ifNull: [
+            "$value",
+            {
+              $cond: [
+                { $in: ["$type", ["string", "concatenated string", "sliced string", "number"]] },
+                "$name",
+                "$val",
+              ],
+            },
+          ],
+        },
+      },
+      in: {
+        $switch: {
+          branches: [
+            {
+              case: { $eq: [{ $type: "$$value" }, "string"] },
+              then: { $substrCP: ["$$value", 0, valueCharactersMax + 1] },
+            },
+            { case: { $isNumber: "$$value" }, then: "$$value" },
+          ],
+          default: "$$REMOVE",
+        },
+      },
+    },
+  },
+};
+
+/** What `valueFields` found, as a person writes it. */
+export function valueText(object: HeapDocument): string {
+  const value = object["shown_value"] as unknown;
+  if (value === undefined) return "";
+  if (typeof value !== "string") return String(value as number | bigint);
+  const characters = [...value];
+  return characters.length > valueCharactersMax
+    ? JSON.stringify(`${characters.slice(0, valueCharactersMax).join("")}…`)
+    : JSON.stringify(value);
+}
+
+/** Where an object was made: a closure's place in the code, or the site of its allocation. */
+export function madeAt(object: HeapDocument): string {
+  const place = placeOf(object);
+  if (place !== undefined) return place;
+  return typeof object["file"] === "string"
+    ? `${object["file"]}:${String(object["line"] ?? "?")}`
+    : "";
+}
+
 /** Where a closure was made: `app.rb:19`; undefined for what is none. */
 export function placeOf(object: HeapDocument): string | undefined {
   const proc = object["proc"] as Document | undefined;
@@ -60,17 +117,14 @@ export function labelOf(object: HeapDocument): string {
 /** What reference edges are computed from, for one target: its place in the lists, found by the server. */
 export function edgeFields(target: StoredId): Document {
   return {
-    edge_index: indexIn("$references", target),
+    edge_index: edgeIndex(target),
     val_index: indexIn("$val", target),
     env_index: indexIn("$env", target),
-    edge_name: {
-      $arrayElemAt: [{ $ifNull: ["$reference_names", []] }, indexIn("$references", target)],
-    },
-    // The whole kinds are one letter each; the place is that of the reference.
+    edge_name: { $arrayElemAt: [{ $ifNull: ["$reference_names", []] }, edgeIndex(target)] },
     edge_kind: {
       $cond: [
         { $eq: [{ $type: "$reference_kinds" }, "string"] },
-        { $substrCP: ["$reference_kinds", { $max: [0, indexIn("$references", target)] }, 1] },
+        kindAt({ $max: [0, edgeIndex(target)] }),
         "$$REMOVE",
       ],
     },
@@ -78,6 +132,59 @@ export function edgeFields(target: StoredId): Document {
     local_table: "$block.iseq.local_table",
   };
 }
+
+/** The first reference to the target; where that is weak and another is not, the other: it keeps the target alive. */
+function edgeIndex(target: StoredId): Document {
+  const places = {
+    $filter: {
+      input: { $range: [0, { $size: "$references" }] },
+      cond: { $eq: [{ $arrayElemAt: ["$references", "$$this"] }, target] },
+    },
+  };
+  const strong = {
+    $first: { $filter: { input: places, cond: { $ne: [kindAt("$$this"), weakLetter] } } },
+  };
+  return {
+    $let: {
+      vars: { first: indexIn("$references", target) },
+      in: {
+        $cond: [
+          {
+            $and: [
+              { $gte: ["$$first", 0] },
+              { $eq: [{ $type: "$reference_kinds" }, "string"] },
+              { $eq: [kindAt("$$first"), weakLetter] },
+            ],
+          },
+          { $ifNull: [strong, "$$first"] },
+          "$$first",
+        ],
+      },
+    },
+  };
+}
+
+const weakLetter = "w";
+
+/** The letter of one reference: the kinds of all are one text. */
+function kindAt(index: Document | string): Document {
+  return { $substrCP: ["$reference_kinds", index, 1] };
+}
+
+/** What V8 calls an edge of that letter; "" where the dump says no kinds. */
+export function kindText(letter: unknown): string {
+  return typeof letter === "string" ? (kindNames[letter] ?? "") : "";
+}
+
+const kindNames: Readonly<Record<string, string>> = {
+  c: "context",
+  e: "element",
+  p: "property",
+  i: "internal",
+  h: "hidden",
+  s: "shortcut",
+  [weakLetter]: "weak",
+};
 
 function indexIn(list: string, target: StoredId): Document {
   return { $cond: [{ $isArray: list }, { $indexOfArray: [list, target] }, -1] };
@@ -124,7 +231,8 @@ export function pathText(
     .join(" → ");
 }
 
-/** Dump text in hexadecimal where it is an address, as it is elsewhere. */
+/** An id in hexadecimal where it is an address, as it is elsewhere; those above 2^63 are stored as decimal text. */
 export function idText(id: unknown): string {
+  if (typeof id === "string" && /^\d{19,20}$/.test(id)) return `0x${BigInt(id).toString(16)}`;
   return typeof id === "number" || typeof id === "bigint" ? `0x${id.toString(16)}` : String(id);
 }

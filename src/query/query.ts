@@ -4,6 +4,7 @@ import { registryCollection, summariesCollection } from "../../schemas/collectio
 import type { DumpEntry } from "../../schemas/dump-entry.js";
 import type { Table } from "../../schemas/table.js";
 import type { HeapDocument, Pipeline, Query, QueryArguments, StoredId } from "./define-query.js";
+import { exactDatabase, hasWideIds } from "./exact-database.js";
 import { queries } from "./queries.js";
 
 export type AskOptions = {
@@ -85,6 +86,19 @@ export async function ask(
   options: AskOptions,
 ): Promise<Table> {
   const dump = await dumpNamed(db, options.dump);
+  // What is asked of one object shows its own numbers too, which may be wide in any dump.
+  const isExact = query.takes.startsWith("id") || (await hasWideIds(db, dump.collection));
+  return askDump(isExact ? exactDatabase(db, options.signal) : db, dump, query, given, options);
+}
+
+/** As `ask`, of a dump that is known, by a database that gives ids exactly. */
+export async function askDump(
+  db: Db,
+  dump: DumpEntry,
+  query: Query,
+  given: QueryArguments,
+  options: AskOptions,
+): Promise<Table> {
   // Sorted by another column, the first rows may be any: all are asked for, and cut behind the sort.
   const limit = options.sort === undefined ? options.limit : sortedRowsMax;
   const { collection, stages } = query.pipeline(given, dump, limit);
@@ -141,7 +155,7 @@ function sorted(rows: Table["rows"], sort: string, query: Query): Table["rows"] 
     );
   }
   const order = (one: unknown, two: unknown): number => {
-    if (typeof one === "number" && typeof two === "number") return one - two;
+    if (isNumber(one) && isNumber(two)) return one < two ? -1 : one > two ? 1 : 0;
     return String(one ?? "") < String(two ?? "")
       ? -1
       : String(one ?? "") > String(two ?? "")
@@ -149,6 +163,10 @@ function sorted(rows: Table["rows"], sort: string, query: Query): Table["rows"] 
         : 0;
   };
   return [...rows].sort((one, two) => order(one[key], two[key]) * (down ? -1 : 1));
+}
+
+function isNumber(value: unknown): value is number | bigint {
+  return typeof value === "number" || typeof value === "bigint";
 }
 
 /**

@@ -131,7 +131,11 @@ function gridText(strips: readonly Strip[]): string {
   for (let row = 0; row < rowCount; row++) {
     lines.push(lineText(strips, ({ cells }) => cells[row] ?? ""));
   }
-  return lines.map((line) => `${line}\n`).join("");
+  // A table whose columns have no headings has no line for them.
+  return lines
+    .filter((line, index) => line !== "" || index >= headingLines)
+    .map((line) => `${line}\n`)
+    .join("");
 }
 
 function lineText(strips: readonly Strip[], textOf: (strip: Strip) => string): string {
@@ -175,6 +179,8 @@ function cellText(value: unknown, { unit }: Column): string {
 }
 
 function idCell(value: unknown): string {
+  // Ids above 2^63 are stored as decimal text.
+  if (typeof value === "string" && /^\d{19,20}$/.test(value)) return idCell(BigInt(value));
   return typeof value === "number" || typeof value === "bigint"
     ? `0x${value.toString(16)}`
     : String(value);

@@ -13,17 +13,33 @@ import {
   shownPath,
   type Step,
 } from "../ancestors.js";
-import { edgeFields, edgeOf, idText, labelFields, labelOf, placeOf } from "../object-labels.js";
+import {
+  edgeFields,
+  edgeOf,
+  idText,
+  kindText,
+  labelFields,
+  labelOf,
+  madeAt,
+  placeOf,
+  valueFields,
+  valueText,
+} from "../object-labels.js";
 
 const edgeColumns = [
   { key: "id", title: "id", unit: "id" },
   { key: "label", title: "object", unit: "text" },
   { key: "edge", title: "by", unit: "text" },
+  { key: "kind", title: "kind", unit: "text" },
+  { key: "value", title: "value", unit: "text" },
+  { key: "made_at", title: "made at", unit: "text" },
   { key: "type", title: "type", unit: "text" },
   { key: "memsize", title: "shallow", unit: "bytes" },
   { key: "retained_size", title: "retained", unit: "bytes" },
   { key: "retained_count", title: "retained objects", unit: "count" },
 ] as const;
+
+const rowFields = { ...labelFields, ...valueFields };
 
 /** The id given, which a query on one object must have. */
 export function givenId(id: StoredId | undefined): StoredId {
@@ -31,17 +47,26 @@ export function givenId(id: StoredId | undefined): StoredId {
   return id;
 }
 
-function rowOf(object: HeapDocument, edge: string): Record<string, unknown> {
+function rowOf(object: HeapDocument, edge: string, kind: string): Record<string, unknown> {
   const { memsize, retained_size, retained_count, type } = object;
   return {
     id: object._id,
     label: labelOf(object),
     edge,
+    kind,
+    value: valueText(object),
+    made_at: madeAt(object),
     type,
     memsize,
     retained_size,
     retained_count,
   };
+}
+
+/** What a weak reference means, where there are some. */
+function weakNotes(rows: readonly Record<string, unknown>[]): string[] {
+  const count = rows.filter(({ kind }) => kind === "weak").length;
+  return count === 0 ? [] : [`${count} of these are weak: such a reference keeps nothing alive.`];
 }
 
 /** @throws {HeapdumpError} `query/not-found` */
@@ -77,7 +102,7 @@ export const referrers = defineQuery({
     stages: [
       { $match: { references: givenId(id) } }, // Served by the index on references.
       { $limit: limit },
-      { $project: { ...labelFields, ...edgeFields(givenId(id)), part_of: 1 } },
+      { $project: { ...rowFields, ...edgeFields(givenId(id)), part_of: 1 } },
     ],
   }),
   answer: async (found, { id }, context) => {
@@ -86,18 +111,29 @@ export const referrers = defineQuery({
     const owners = await objectsOf(
       found.flatMap((one) => (one["part_of"] === undefined ? [] : [one["part_of"] as StoredId])),
       context,
+      rowFields,
     );
     const rows = (found as HeapDocument[]).map((one) => {
       const owner = owners.get(one["part_of"] as StoredId);
-      return rowOf(owner ?? one, edgeOf(one, givenId(id)));
+      return rowOf(owner ?? one, edgeOf(one, givenId(id)), kindText(one["edge_kind"]));
     });
-    const note =
-      rows.length === 0
-        ? ["No object refers to it: it is a root, or garbage, or known to the class only."]
-        : [];
-    return { rows, notes: note };
+    const own = await context.objects.findOne({ _id: givenId(id) }, { projection: ownFields });
+    if (rows.length === 0) return { rows, notes: [whyNoReferrers(own)] };
+    const notes = weakNotes(rows);
+    const more = Number(own?.["referrer_count"] ?? 0) - rows.length;
+    if (rows.length >= context.limit && more > 0) notes.push(`${more} more: raise --limit.`);
+    return { rows, notes };
   },
 });
+
+const ownFields = { type: 1, depth: 1, referrer_count: 1 };
+
+function whyNoReferrers(own: HeapDocument | null): string {
+  if (own?.type === "ROOT") return "No object refers to it: it is a root.";
+  if (own?.depth === undefined)
+    return "No object refers to it: it is garbage, or held by what the dump does not show.";
+  return "No object refers to it but as its class, or as a root.";
+}
 
 export const references = defineQuery({
   name: "references",
@@ -114,6 +150,7 @@ export const references = defineQuery({
           type: 1,
           references: { $slice: [{ $ifNull: ["$references", []] }, limit] },
           reference_names: { $slice: [{ $ifNull: ["$reference_names", []] }, limit] },
+          reference_kinds: { $substrCP: [{ $ifNull: ["$reference_kinds", ""] }, 0, limit] },
           total: { $size: { $ifNull: ["$references", []] } },
         },
       },
@@ -124,16 +161,18 @@ export const references = defineQuery({
     const [holder] = found;
     const ids = (holder?.["references"] ?? []) as StoredId[];
     const names = (holder?.["reference_names"] ?? []) as string[];
-    const objects = await objectsOf([...new Set(ids)], context);
+    const kinds = (holder?.["reference_kinds"] ?? "") as string;
+    const objects = await objectsOf([...new Set(ids)], context, rowFields);
     const rows = ids.flatMap((target, index) => {
       const object = objects.get(target);
       if (object === undefined) return [];
       const name = names[index] ?? "";
       const isList = holder?.["type"] === "ARRAY" || holder?.["type"] === "array";
-      return [rowOf(object, name !== "" ? name : isList ? `[${index}]` : "")];
+      const edge = name !== "" ? name : isList ? `[${index}]` : "";
+      return [rowOf(object, edge, kindText(kinds[index]))];
     });
     const total = Number(holder?.["total"] ?? 0);
-    const notes = rows.length === 0 ? ["It refers to no object."] : [];
+    const notes = rows.length === 0 ? ["It refers to no object."] : weakNotes(rows);
     if (total > ids.length) notes.push(`${total - ids.length} more: raise --limit.`);
     return { rows, notes };
   },
@@ -157,51 +196,74 @@ export const object = defineQuery({
     const id = givenId(given.id);
     if (found.length === 0) await mustExist(id, context);
     const [document = {}] = found;
-    const hidden = new Set([
-      "references",
-      "reference_names",
-      "reference_kinds",
-      "val",
-      "dangling_references",
-    ]);
+    const named = await objectsOf(
+      idFields.flatMap((name) => (name in document ? [document[name] as StoredId] : [])),
+      context,
+    );
     const rows: Record<string, unknown>[] = [];
     for (const [name, value] of Object.entries(document)) {
-      const isId = ["_id", "class", "parent", "dominator"].includes(name);
-      const isLong = hidden.has(name) && Array.isArray(value);
-      const text = isId
-        ? idText(value)
-        : isLong
-          ? `${(value as unknown[]).length} elements`
-          : JSON.stringify(value);
+      const other = idFields.includes(name) ? named.get(value as StoredId) : undefined;
       rows.push({
         part: "field",
         name,
-        value: text.length > 400 ? `${text.slice(0, 399)}…` : text,
+        value: other === undefined ? fieldText(name, value) : `${labelOf(other)} ${idText(value)}`,
       });
     }
     const place = placeOf(document as HeapDocument);
     if (place !== undefined) rows.push({ part: "made at", name: "", value: place });
+    const notes: string[] = [];
     for (const [part, query] of [
       ["refers to", references],
       ["referred to by", referrers],
     ] as const) {
-      const { collection, stages } = query.pipeline(given, context.dump, 20);
+      const { collection, stages } = query.pipeline(given, context.dump, neighboursMax);
       const raw = await context.db
         .collection(collection)
         .aggregate([...stages])
         .toArray();
-      const answer = await query.answer?.(raw, given, context);
+      const answer = await query.answer?.(raw, given, { ...context, limit: neighboursMax });
       for (const row of answer?.rows ?? []) {
+        const edge = String(row["edge"]);
         rows.push({
           part,
-          name: row["edge"],
-          value: `${String(row["label"])} ${idText(row["id"])}`,
+          name: row["kind"] === "weak" ? `${edge} (weak)` : edge,
+          value: [row["label"], idText(row["id"]), row["value"], row["made_at"]]
+            .filter((text) => text !== "" && !String(row["label"]).endsWith(`at ${String(text)}`))
+            .join(" "),
         });
       }
+      if (answer?.notes.some((note) => note.endsWith("raise --limit.")) === true)
+        notes.push(`More than ${neighboursMax}: ${query.name} ${idText(id)} lists them.`);
     }
-    return { rows, notes: [] };
+    return { rows, notes };
   },
 });
+
+/** Fields that name another object. */
+const idFields: readonly string[] = ["class", "parent", "dominator"];
+/** Lists that may be millions long, and are shown below by what they refer to. */
+const listFields: readonly string[] = [
+  "references",
+  "reference_names",
+  "val",
+  "dangling_references",
+];
+/** References and referrers shown with an object. */
+const neighboursMax = 20;
+/** Characters of a field's value that are shown. */
+const fieldCharactersMax = 400;
+
+/** A field's value as JSON; integers beyond 2^53 digit by digit. */
+function fieldText(name: string, value: unknown): string {
+  if (name === "_id" || idFields.includes(name)) return idText(value);
+  if (typeof value === "bigint") return value.toString();
+  if (name === "reference_kinds") return `${String(value).length} letters`;
+  if (listFields.includes(name) && Array.isArray(value)) return `${value.length} elements`;
+  const text = JSON.stringify(value, (_, inner: unknown) =>
+    typeof inner === "bigint" ? inner.toString() : inner,
+  );
+  return text.length > fieldCharactersMax ? `${text.slice(0, fieldCharactersMax - 1)}…` : text;
+}
 
 export const path = defineQuery({
   name: "path",
@@ -226,9 +288,14 @@ export const path = defineQuery({
     if (found.length === 0) await mustExist(id, context);
     const [start] = found as HeapDocument[];
     if (start?.depth === undefined) {
+      const own = await context.objects.findOne({ _id: id }, { projection: ownFields });
+      const isHeld = Number(own?.["referrer_count"] ?? 0) > 0;
       return {
         rows: [],
-        notes: ["No root reaches it: it is garbage, or held by what the dump does not show."],
+        notes: [
+          `No root reaches it: it is garbage, held weakly, or held by what the dump does not show.`,
+          ...(isHeld ? [`referrers ${idText(id)} lists what refers to it all the same.`] : []),
+        ],
       };
     }
     const paths = [await labelledPath([...idsAbove(start), id], context)];
