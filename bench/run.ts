@@ -15,6 +15,7 @@ const benches = [
   "count-objects",
   "producer-pause",
   "diff",
+  "query",
 ] as const;
 
 const asked = process.argv.slice(2);

@@ -7,3 +7,5 @@ export const loadingNameOf = (dumpName: string): string => `${dumpName}.loading`
 export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.rejects`;
 /** How the objects of a dump are held. */
 export const shapesCollectionOf = (dumpName: string): string => `${dumpName}.shapes`;
+/** Texts that several strings of a dump have. */
+export const stringsCollectionOf = (dumpName: string): string => `${dumpName}.strings`;

@@ -46,6 +46,8 @@ export const dumpEntry = z.object({
   }),
   /** How many shapes there are; absent: they could not be told, `retainers` then climbs from every object. */
   shapes: z.number().int().optional(),
+  /** How many documents `<dump>.strings` has; absent: the first pass did not read the texts, `strings` reads all. */
+  strings: z.number().int().optional(),
   options: z.record(z.string(), z.unknown()),
   tool_version: z.string(),
   started_at: z.date(),
@@ -88,6 +90,25 @@ export const shapeDocument = z.object({
   dominator: z.unknown().optional(),
 });
 export type ShapeDocument = z.infer<typeof shapeDocument>;
+
+/** A document of `<dump>.strings`: a text that several strings have. */
+export const stringDocument = z.object({
+  /** From 0, the most wasteful first. */
+  _id: z.number().int(),
+  count: z.number(),
+  /** Shallow bytes of all of them, and what all but one take. */
+  bytes: z.number(),
+  wasted: z.number(),
+  /** The first of the strings: the text stands there. */
+  sample: z.unknown(),
+});
+export type StringDocument = z.infer<typeof stringDocument>;
+
+/** What the analysis finds of a whole dump, besides the summaries, in collections of their own. */
+export type DumpFindings = {
+  readonly shapes: readonly ShapeDocument[];
+  readonly strings: readonly StringDocument[];
+};
 
 /** A document of `summaries`. `_id` is `<dump>/<by>/<name>`. Kept when the objects are pruned. */
 export const summaryDocument = z.object({

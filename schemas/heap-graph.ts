@@ -53,6 +53,16 @@ export type HeapLabels = {
   readonly stepLabels?: ReadonlyMap<number, string> | undefined;
 };
 
+/** A text that several strings have. */
+export type RepeatedText = {
+  readonly count: number;
+  /** Shallow bytes of all of them, and what all but one take. */
+  readonly bytes: number;
+  readonly wasted: number;
+  /** The first of the strings. */
+  readonly sample: number;
+};
+
 /** Objects of one class that are held in one way: the same labels on the shortest path from a root. */
 export type ShapeRow = {
   readonly typeName: string;

@@ -21,6 +21,11 @@ export type ScanBlock = {
   readonly generations: Int32Array;
   /** Class name said by the record itself, into the scanner's class names; -1: none. */
   readonly classNameCodes: Int32Array;
+  /**
+   * Of strings: a hash of the text, the same for the same text. NaN: no string, or one that the fast path did not
+   * read; absent: of no string is the text known.
+   */
+  readonly textHashes?: Float64Array;
   /** Candidates of position p: references[firstReference[p]] … references[firstReference[p + 1] - 1]. */
   readonly firstReference: Uint32Array;
   /** Candidate ids: only membership in the dump makes them references. NaN: see `otherReferences`. */

@@ -17,7 +17,8 @@ import { createGraphBuilder } from "./graph/build-graph.js";
 import { measureHeap } from "./graph/graph.js";
 import { shapesOf } from "./graph/shapes.js";
 import { summarise } from "./graph/summaries.js";
-import { computedFields, shapeDocuments } from "./load/document.js";
+import { computedFields } from "./load/document.js";
+import { findingsOf } from "./load/findings.js";
 import {
   beginLoad,
   checkDumpName,
@@ -34,7 +35,13 @@ import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
 import type { ComputedFields, DocumentBlock, HeapIds } from "../schemas/document-block.js";
 import { loadingNameOf } from "../schemas/collection-names.js";
 import type { DumpCounters, DumpEntry } from "../schemas/dump-entry.js";
-import type { HeapGraph, HeapLabels, HeapMeasures, SummaryRow } from "../schemas/heap-graph.js";
+import type {
+  HeapGraph,
+  HeapLabels,
+  HeapMeasures,
+  RepeatedText,
+  SummaryRow,
+} from "../schemas/heap-graph.js";
 import type { LineBlock } from "../schemas/line-block.js";
 import type { OnProgress } from "../schemas/progress.js";
 import type { Reject } from "../schemas/reject.js";
@@ -192,6 +199,7 @@ export type ReadHeap = {
   readonly graph: HeapGraph;
   readonly labels: HeapLabels;
   readonly ids: HeapIds;
+  readonly repeatedTexts?: readonly RepeatedText[] | undefined;
   readonly counters: Pick<DumpCounters, "lines" | "rejected" | "repaired" | "blank">;
   readonly facts: Partial<DumpEntry>;
   readonly truncated: boolean;
@@ -228,6 +236,7 @@ async function loadLocked(
       `${source.path}: no record could be loaded (${heap.counters.rejected} of ${heap.counters.lines} lines were refused)`,
     );
   }
+  const { repeatedTexts } = heap;
   const fingerprint = await fingerprintOf(source, options.signal);
   const { measures, summaries, shapes } = await timed("measure", () => {
     const measured = measureHeap(heap.graph);
@@ -249,6 +258,7 @@ async function loadLocked(
     truncated: heap.truncated,
     counters: countersOf(heap, measures),
     ...(shapes === undefined ? {} : { shapes: shapes.rows.length }),
+    ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
   if (resumable === undefined) {
@@ -294,7 +304,12 @@ async function loadLocked(
     phases_ms: phases,
   };
   await timed("finish", () =>
-    finishLoad(target, completed, summaries, shapeDocuments(shapes?.rows ?? [], heap.ids)),
+    finishLoad(
+      target,
+      completed,
+      summaries,
+      findingsOf(shapes?.rows ?? [], repeatedTexts ?? [], heap.ids),
+    ),
   );
   return {
     dump: dumpName,

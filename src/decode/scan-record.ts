@@ -41,6 +41,7 @@ const objspaceKey = keyCodesOf([
   "root",
   "struct",
   "imemo_type",
+  "value",
 ]);
 
 const rootType = Buffer.from("ROOT");
@@ -49,13 +50,14 @@ const classType = Buffer.from("CLASS");
 const moduleType = Buffer.from("MODULE");
 const imemoType = Buffer.from("IMEMO");
 const includedType = Buffer.from("ICLASS");
+const stringType = Buffer.from("STRING");
 const procStruct = Buffer.from("proc");
 const envStruct = Buffer.from("VM/env");
 const envImemo = Buffer.from("env");
 
 /** Where the value of each key stands; -1: not met. Reused: one record is scanned at a time. */
-const starts = new Int32Array(16);
-const ends = new Int32Array(16);
+const starts = new Int32Array(17);
+const ends = new Int32Array(17);
 
 /** Records of `ObjectSpace.dump_all` and of our own producers. */
 export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
@@ -70,6 +72,7 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   let size = 0;
   let id = -1;
   let classId = NaN;
+  let isText = false;
   for (;;) {
     at = skipBlank(bytes, at);
     if (bytes[at] !== 0x22) return rolledBack(sink);
@@ -123,6 +126,11 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
           referenceNameCount = stringCount;
           if (at < 0) return rolledBack(sink);
           break;
+        case 16: // value
+          isText = bytes[at] === 0x22;
+          at = skipValue(bytes, at);
+          if (at < 0) return rolledBack(sink);
+          break;
         default:
           // The others are texts, but a `name` that is none is data.
           if (bytes[at] !== 0x22) return rolledBack(sink);
@@ -163,9 +171,26 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   if (!scanNames(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
   if (!scanLabel(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
   if (referenceNameCount > 0) sink.hasReferenceNames = true;
+  sink.textHashes[position] =
+    isText && equalBytes(bytes, typeFrom, typeTo, stringType)
+      ? textHash(bytes, (starts[16] as number) + 1, (ends[16] as number) - 1)
+      : NaN;
   sink.commit();
   return true;
 };
+
+/** 53 bits of two hashes, of the text as it is escaped. @see FNV-1a; the second one has MurmurHash3's multiplier. */
+function textHash(bytes: Buffer, from: number, to: number): number {
+  let one = 0x811c9dc5 | 0;
+  let two = to - from;
+  for (let at = from; at < to; at++) {
+    const byte = bytes[at] as number;
+    one = Math.imul(one ^ byte, 0x01000193);
+    two = Math.imul(two ^ byte, 0x85ebca6b);
+    two ^= two >>> 15;
+  }
+  return ((one ^ (one >>> 15)) >>> 0) * 0x20_0000 + ((two ^ (two >>> 13)) & 0x1f_ffff);
+}
 
 /** What the object is called on a path, where its class and type do not say it: few are. */
 function scanLabel(

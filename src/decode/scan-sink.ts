@@ -54,6 +54,7 @@ export class ScanSink {
   siteCodes = new Int32Array(1 << 14);
   generations = new Int32Array(1 << 14);
   classNameCodes = new Int32Array(1 << 14);
+  textHashes = new Float64Array(1 << 14).fill(NaN);
   firstReference = new Uint32Array((1 << 14) + 1);
   references = new Float64Array(1 << 16);
   weak = new Uint8Array(0);
@@ -79,6 +80,7 @@ export class ScanSink {
     this.siteCodes = grown(this.siteCodes, new Int32Array(length));
     this.generations = grown(this.generations, new Int32Array(length));
     this.classNameCodes = grown(this.classNameCodes, new Int32Array(length));
+    this.textHashes = grown(this.textHashes, new Float64Array(length).fill(NaN));
     this.firstReference = grown(this.firstReference, new Uint32Array(length + 1));
   }
 
@@ -118,6 +120,7 @@ export class ScanSink {
     this.generations[at] = record.generation ?? -1;
     this.classNameCodes[at] =
       record.className === undefined ? -1 : this.names.classNames.codeOf(record.className);
+    this.textHashes[at] = NaN;
     for (const reference of record.references) {
       if (typeof reference.id === "number") this.reference(reference.id);
       else {
@@ -152,6 +155,7 @@ export class ScanSink {
       siteCodes: this.siteCodes.subarray(0, this.objectCount),
       generations: this.generations.subarray(0, this.objectCount),
       classNameCodes: this.classNameCodes.subarray(0, this.objectCount),
+      textHashes: this.textHashes.subarray(0, this.objectCount),
       firstReference: this.firstReference.subarray(0, this.objectCount + 1),
       references: this.references.subarray(0, this.referenceCount),
       otherReferences: this.otherReferences,

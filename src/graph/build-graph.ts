@@ -1,6 +1,7 @@
 import type { HeapIds } from "../../schemas/document-block.js";
-import type { HeapGraph, HeapLabels } from "../../schemas/heap-graph.js";
+import type { HeapGraph, HeapLabels, RepeatedText } from "../../schemas/heap-graph.js";
 import type { ScanBlock } from "../../schemas/scan-block.js";
+import { createTextTally } from "./text-tally.js";
 import { createObjectIndex } from "./object-index.js";
 
 /** Names that scan blocks refer to by number. */
@@ -14,6 +15,8 @@ export type BuiltHeap = {
   readonly graph: HeapGraph;
   readonly labels: HeapLabels;
   readonly ids: HeapIds;
+  /** Texts that several strings have, the most wasteful first; undefined: the dump's texts were not read. */
+  readonly repeatedTexts: readonly RepeatedText[] | undefined;
 };
 
 export type GraphBuilder = {
@@ -49,6 +52,7 @@ export function createGraphBuilder(): GraphBuilder {
   const nameOf = new Map<number, string>();
   const labelOf = new Map<number, string>();
   let hasReferenceNames = false;
+  const texts = createTextTally();
 
   function add(block: ScanBlock): number[] {
     const duplicates: number[] = [];
@@ -67,6 +71,13 @@ export function createGraphBuilder(): GraphBuilder {
     const { objectCount, firstReference, weak } = block;
     const end = firstReference[objectCount] as number;
     columns.append(block);
+    const { textHashes, sizes } = block;
+    if (textHashes !== undefined) {
+      for (let position = 0; position < objectCount; position++) {
+        const hash = textHashes[position] as number;
+        if (hash === hash) texts.add(hash, nodeFirst + position, sizes[position] as number);
+      }
+    }
     blocks.push({
       ids: block.references.slice(0, end),
       first: firstReference.slice(0, objectCount + 1),
@@ -145,6 +156,7 @@ export function createGraphBuilder(): GraphBuilder {
         stepLabels: hasReferenceNames ? undefined : labelOf,
       },
       ids: { integerOf, other },
+      repeatedTexts: texts.repeated(),
     };
   }
 
@@ -185,6 +197,7 @@ function withoutObjects(block: ScanBlock, refused: readonly number[]): ScanBlock
     siteCodes: at(block.siteCodes),
     generations: at(block.generations),
     classNameCodes: at(block.classNameCodes),
+    ...(block.textHashes === undefined ? {} : { textHashes: at(block.textHashes) }),
     firstReference,
     references: Float64Array.from(places, (place) => block.references[place] as number),
     otherReferences: new Map(

@@ -1,8 +1,6 @@
-import { Long } from "mongodb";
 import { putBytes, putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
-import type { ShapeDocument } from "../../schemas/dump-entry.js";
-import type { HeapGraph, HeapLabels, HeapMeasures, ShapeRow } from "../../schemas/heap-graph.js";
+import type { HeapGraph, HeapLabels, HeapMeasures } from "../../schemas/heap-graph.js";
 
 /**
  * References that the head document holds at most: 17 bytes each at most are 6.8 MB, which leaves room for the
@@ -129,27 +127,6 @@ export function computedFields(
   }
 
   return { append, continue: continueNode };
-}
-
-/** The documents of `<dump>.shapes`. */
-export function shapeDocuments(rows: readonly ShapeRow[], ids: HeapIds): ShapeDocument[] {
-  const { integerOf, other } = ids;
-  const storedId = (node: number): unknown => {
-    const id = integerOf[node] as number;
-    return Number.isNaN(id) ? other.get(node) : Long.fromNumber(id);
-  };
-  return rows.map((row, _id) => ({
-    _id,
-    type: row.typeName,
-    ...(row.className === undefined ? {} : { class_name: row.className }),
-    ...(row.path === undefined ? {} : { path: row.path }),
-    count: row.count,
-    bytes: row.bytes,
-    retained_bytes: row.retainedBytes,
-    retained_count: row.retainedCount,
-    sample: storedId(row.sample),
-    ...(row.dominator < 0 ? {} : { dominator: storedId(row.dominator) }),
-  }));
 }
 
 function element(type: number, name: string): Buffer {

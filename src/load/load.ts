@@ -1,13 +1,14 @@
-import type { Db, WriteConcernSettings } from "mongodb";
+import type { Db, Document, IndexDescription, WriteConcernSettings } from "mongodb";
 import { HeapdumpError } from "../errors.js";
 import type { DocumentBlock } from "../../schemas/document-block.js";
 import {
   loadingNameOf,
   rejectsCollectionOf,
   shapesCollectionOf,
+  stringsCollectionOf,
   summariesCollection,
 } from "../../schemas/collection-names.js";
-import type { DumpEntry, ShapeDocument, SummaryDocument } from "../../schemas/dump-entry.js";
+import type { DumpEntry, DumpFindings, SummaryDocument } from "../../schemas/dump-entry.js";
 import type { SummaryRow } from "../../schemas/heap-graph.js";
 import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";
@@ -20,7 +21,7 @@ import { createViews } from "./views.js";
 /** A checkpoint is written at most this often. Unit: milliseconds. */
 const checkpointEveryMs = 1_000;
 /** Names end in these where they are ours. */
-const reservedSuffixes = /\.(loading|rejects|shapes|types|classes|sites|generations)$/;
+const reservedSuffixes = /\.(loading|rejects|shapes|strings|types|classes|sites|generations)$/;
 const nameBytesMax = 200;
 
 /**
@@ -65,6 +66,7 @@ export async function beginLoad({ db, dumpName, patience }: LoadTarget): Promise
     await db.dropCollection(loading);
     await db.dropCollection(rejectsCollectionOf(loading));
     await db.dropCollection(shapesCollectionOf(loading));
+    await db.dropCollection(stringsCollectionOf(loading));
     await db.createCollection(loading, { clusteredIndex: { key: { _id: 1 }, unique: true } });
   }, patience);
 }
@@ -181,7 +183,7 @@ export async function finishLoad(
   { db, dumpName, patience }: LoadTarget,
   entry: DumpEntry,
   summaries: readonly SummaryRow[],
-  shapes: readonly ShapeDocument[],
+  findings: DumpFindings,
 ): Promise<void> {
   const registry = registryOf(db);
   const loading = loadingNameOf(dumpName);
@@ -191,7 +193,8 @@ export async function finishLoad(
     () => registry.updateOne({ _id: loading }, { $set: { swapping: true } }, journal),
     () => storeSummaries(db, entry, summaries),
     () => createViews(db, dumpName),
-    () => storeShapes(db, dumpName, shapes),
+    () => storeFindings(db, shapesCollectionOf, dumpName, findings.shapes, shapeIndexes),
+    () => storeFindings(db, stringsCollectionOf, dumpName, findings.strings),
     // Without rejects, those of the older dump must go; with some, a second try finds them moved.
     ...(entry.counters.rejected === 0 ? [() => db.dropCollection(rejects)] : []),
     () => moveCollection(db, rejectsCollectionOf(loading), rejects),
@@ -208,22 +211,28 @@ async function moveCollection(db: Db, from: string, to: string): Promise<void> {
   if (exists) await db.renameCollection(from, to, { dropTarget: true });
 }
 
-/** Shapes take the older dump's place at once, or leave it empty. */
-async function storeShapes(
+const shapeIndexes: readonly IndexDescription[] = [
+  { key: { class_name: 1 } },
+  { key: { type: 1 } },
+];
+
+/** What was found takes the place of the older dump's findings at once, or leaves it empty. */
+async function storeFindings(
   db: Db,
+  collectionOf: (dumpName: string) => string,
   dumpName: string,
-  shapes: readonly ShapeDocument[],
+  documents: readonly Document[],
+  indexes: readonly IndexDescription[] = [],
 ): Promise<void> {
-  const loading = shapesCollectionOf(loadingNameOf(dumpName));
+  const loading = collectionOf(loadingNameOf(dumpName));
   await db.dropCollection(loading);
-  if (shapes.length === 0) {
-    await db.dropCollection(shapesCollectionOf(dumpName));
+  if (documents.length === 0) {
+    await db.dropCollection(collectionOf(dumpName));
     return;
   }
-  const collection = db.collection<ShapeDocument>(loading);
-  await collection.createIndexes([{ key: { class_name: 1 } }, { key: { type: 1 } }]);
-  await collection.insertMany([...shapes], { ordered: false });
-  await moveCollection(db, loading, shapesCollectionOf(dumpName));
+  if (indexes.length > 0) await db.collection(loading).createIndexes([...indexes]);
+  await db.collection(loading).insertMany([...documents], { ordered: false });
+  await moveCollection(db, loading, collectionOf(dumpName));
 }
 
 async function storeSummaries(

@@ -4,6 +4,7 @@ import {
   registryCollection,
   rejectsCollectionOf,
   shapesCollectionOf,
+  stringsCollectionOf,
 } from "../../schemas/collection-names.js";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
 import { HeapdumpError } from "../errors.js";
@@ -28,6 +29,7 @@ export async function pruneDump(db: Db, name: string): Promise<boolean> {
   for (const view of viewNamesOf(name)) await db.dropCollection(view);
   await db.dropCollection(rejectsCollectionOf(name));
   await db.dropCollection(shapesCollectionOf(name));
+  await db.dropCollection(stringsCollectionOf(name));
   await db.dropCollection(name);
   return true;
 }

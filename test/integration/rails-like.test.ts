@@ -7,6 +7,7 @@ import type { Document } from "mongodb";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
 import type { HeapDocument } from "../../src/query/define-query.js";
 import { retainers } from "../../src/query/one-dump/retainers.js";
+import { strings } from "../../src/query/one-dump/values.js";
 import { dumpNamed } from "../../src/query/query.js";
 import { testDatabase, type TestDatabase } from "../support/mongod.js";
 import { repositoryPath, run } from "../support/run.js";
@@ -134,6 +135,30 @@ describe("a leak planted in a Rails-like Ruby process", () => {
       rows: rows.sort((one, two) => (text(one) < text(two) ? -1 : 1)),
       notes: answer?.notes,
     };
+  }
+
+  it("says of repeated texts what grouping all strings says", async () => {
+    const dump = await dumpNamed(test.db, "latest");
+    const { strings: _, ...uncounted } = dump;
+    const [counted, grouped] = await Promise.all(
+      [dump, uncounted].map((one) => repeatedTextsOf(one)),
+    );
+    assert.ok((grouped?.length ?? 0) > 100);
+    assert.deepEqual(counted, grouped);
+  });
+
+  /** All of them: those that waste equally are in no order. */
+  async function repeatedTextsOf(dump: DumpEntry): Promise<string[]> {
+    const given = { names: [], where: {}, whereText: "", all: 1 };
+    const { collection, stages } = strings.pipeline(given, dump, 100_000);
+    const found = await test.db
+      .collection(collection)
+      .aggregate([...stages], { allowDiskUse: true })
+      .toArray();
+    return found
+      .filter(({ wasted }) => Number(wasted) > 0)
+      .map(({ value, count, length, wasted }) => JSON.stringify([value, count, length, wasted]))
+      .sort();
   }
 
   it("ranks the leaking closure first and suspects its array", async () => {

@@ -1,5 +1,7 @@
 import type { Document } from "mongodb";
-import { defineQuery } from "../define-query.js";
+import { stringsCollectionOf } from "../../../schemas/collection-names.js";
+import type { DumpEntry } from "../../../schemas/dump-entry.js";
+import { defineQuery, type Pipeline } from "../define-query.js";
 
 /** Text shown of a string: it may be secret, and long. */
 const shownCharacters = 60;
@@ -17,6 +19,7 @@ export const strings = defineQuery({
     { key: "sample", title: "for example", unit: "id" },
   ],
   pipeline: (_, dump, limit) => {
+    if (dump.strings !== undefined) return countedStrings(dump, limit);
     const text = dump.format === "heap-dump-gem" ? "$val" : "$value";
     return {
       collection: dump.collection,
@@ -35,7 +38,7 @@ export const strings = defineQuery({
         {
           $set: {
             wasted: {
-              $multiply: ["$bytes", { $divide: [{ $subtract: ["$count", 1] }, "$count"] }],
+              $floor: { $subtract: ["$bytes", { $divide: ["$bytes", "$count"] }] },
             },
           },
         },
@@ -47,7 +50,7 @@ export const strings = defineQuery({
             value: { $substrCP: ["$_id", 0, shownCharacters] },
             length: { $strLenCP: "$_id" },
             count: 1,
-            wasted: { $round: "$wasted" },
+            wasted: 1,
             sample: 1,
           },
         },
@@ -59,6 +62,38 @@ export const strings = defineQuery({
     notes: found.length === 0 ? ["No string is there twice."] : [],
   }),
 });
+
+/** The texts that were counted at import; what they say stands in the strings themselves. */
+function countedStrings(dump: DumpEntry, limit: number): Pipeline {
+  const text = { $arrayElemAt: ["$text.value", 0] };
+  return {
+    collection: stringsCollectionOf(dump.collection),
+    stages: [
+      { $sort: { _id: 1 } }, // The most wasteful first.
+      { $limit: limit },
+      {
+        $lookup: {
+          from: dump.collection,
+          localField: "sample",
+          foreignField: "_id",
+          pipeline: [{ $match: { value: { $type: "string" } } }, { $project: { value: 1 } }],
+          as: "text",
+        },
+      },
+      { $match: { "text.0": { $exists: true } } },
+      {
+        $project: {
+          _id: 0,
+          value: { $substrCP: [text, 0, shownCharacters] },
+          length: { $strLenCP: text },
+          count: 1,
+          wasted: 1,
+          sample: 1,
+        },
+      },
+    ],
+  };
+}
 
 export const collections = defineQuery({
   name: "collections",
