@@ -6,11 +6,14 @@
  */
 export class BsonWriter {
   bytes: Buffer;
+  /** Of the same bytes. */
+  view: DataView;
   /** Where the next byte goes. */
   offset = 0;
 
   constructor(initialBytes = 1 << 20) {
     this.bytes = Buffer.allocUnsafeSlow(initialBytes);
+    this.view = viewOver(this.bytes);
   }
 
   /** Makes room for `more` bytes behind `offset`. Callers that write to `bytes` themselves must call it first. */
@@ -20,12 +23,14 @@ export class BsonWriter {
     const grown = Buffer.allocUnsafeSlow(Math.max(needed, this.bytes.length * 2));
     this.bytes.copy(grown, 0, 0, this.offset);
     this.bytes = grown;
+    this.view = viewOver(grown);
   }
 
   /** Gives what was written and goes on in another buffer: the old one belongs to the caller. */
   take(next: Buffer | number = this.bytes.length): Buffer {
     const taken = this.bytes.subarray(0, this.offset);
     this.bytes = typeof next === "number" ? Buffer.allocUnsafeSlow(next) : next;
+    this.view = viewOver(this.bytes);
     this.offset = 0;
     return taken;
   }
@@ -110,7 +115,7 @@ export class BsonWriter {
       this.offset = this.bytes.writeBigInt64LE(value, this.offset);
       return;
     }
-    this.offset = putInt64(this.bytes, this.offset, value);
+    this.offset = putInt64(this.view, this.offset, value);
   }
 
   string(name: string, value: string): void {
@@ -171,25 +176,20 @@ export function writeDecimal(target: Buffer, offset: number, value: number): num
   return offset + digits;
 }
 
-/** Copies a few bytes by hand: a call into the runtime costs more. Gives the offset behind them. */
-export function putBytes(target: Buffer, offset: number, bytes: Uint8Array): number {
-  for (let index = 0; index < bytes.length; index++)
-    target[offset + index] = bytes[index] as number;
-  return offset + bytes.length;
-}
-
 /** The low 32 bits of a whole number. Gives the offset behind them. */
-export function putInt32(target: Buffer, offset: number, value: number): number {
-  target[offset] = value;
-  target[offset + 1] = value >>> 8;
-  target[offset + 2] = value >>> 16;
-  target[offset + 3] = value >>> 24;
+export function putInt32(view: DataView, offset: number, value: number): number {
+  view.setInt32(offset, value, true);
   return offset + 4;
 }
 
 /** A safe integer in eight bytes. Gives the offset behind them. */
-export function putInt64(target: Buffer, offset: number, value: number): number {
+export function putInt64(view: DataView, offset: number, value: number): number {
   const high = Math.floor(value / 0x1_0000_0000);
-  putInt32(target, offset, value - high * 0x1_0000_0000);
-  return putInt32(target, offset + 4, high);
+  view.setInt32(offset, value - high * 0x1_0000_0000, true);
+  view.setInt32(offset + 4, high, true);
+  return offset + 8;
+}
+
+function viewOver(bytes: Buffer): DataView {
+  return new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
 }

@@ -7,6 +7,18 @@ import { escaped, escapedCodePoint, hexDigit, putCodePoint } from "./parse-json.
  * A byte below 0x20 must follow the text (the line feed): that is what ends every loop, so that none checks bounds.
  */
 
+let viewed: Uint8Array | undefined;
+let viewOfViewed: DataView = new DataView(new ArrayBuffer(0));
+
+/** Words of the bytes. Made once for a block: all its records ask for it. */
+export function viewOf(bytes: Uint8Array): DataView {
+  if (bytes !== viewed) {
+    viewed = bytes;
+    viewOfViewed = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+  }
+  return viewOfViewed;
+}
+
 /** Behind blanks. */
 export function skipBlank(bytes: Uint8Array, at: number): number {
   let next = at;
@@ -14,10 +26,30 @@ export function skipBlank(bytes: Uint8Array, at: number): number {
   return next;
 }
 
+/**
+ * Whether none of four bytes ends or interrupts plain text: quote, backslash, control character, beyond ASCII.
+ * @see Sean Eron Anderson, Bit Twiddling Hacks, "Determine if a word has a byte less than n"
+ */
+function isPlainWord(word: number): boolean {
+  const quote = word ^ 0x22222222;
+  const backslash = word ^ 0x5c5c5c5c;
+  return (
+    ((word |
+      (word - 0x20202020) |
+      ((quote - 0x01010101) & ~quote) |
+      ((backslash - 0x01010101) & ~backslash)) &
+      0x80808080) ===
+    0
+  );
+}
+
 /** A string, from behind its opening quote. */
 export function skipString(bytes: Uint8Array, at: number): number {
+  const view = viewOf(bytes);
+  const lastWord = bytes.length - 4;
   let next = at;
   for (;;) {
+    while (next <= lastWord && isPlainWord(view.getInt32(next, true))) next += 4;
     const byte = bytes[next++] as number;
     if (byte === 0x22) return next;
     if (byte >= 0x20 && byte < 0x80 && byte !== 0x5c) continue;
@@ -169,19 +201,20 @@ export function skipKey(bytes: Uint8Array, at: number): number {
 }
 
 /** Length that pays for a call into the runtime's memcpy. */
-const longBytes = 96;
+const longBytes = 200;
 
 /**
  * Copies a string's inside with its escapes resolved, from behind its opening quote up to `end` (its closing quote's
- * place, as `skipString` found it). Gives the offset behind the copy.
+ * place, as `skipString` found it). Gives the offset behind the copy; up to three bytes behind it are overwritten.
  */
 export function copyString(
   bytes: Buffer,
   at: number,
   end: number,
-  out: Buffer,
+  writer: { readonly bytes: Buffer; readonly view: DataView },
   to: number,
 ): number {
+  const { bytes: out, view: outView } = writer;
   const length = end - at;
   if (length > longBytes) {
     const escapeAt = bytes.subarray(at, end).indexOf(0x5c);
@@ -190,9 +223,20 @@ export function copyString(
       return to + length;
     }
   }
+  const view = viewOf(bytes);
+  const lastWord = Math.min(end, bytes.length) - 4;
   let from = at;
   let offset = to;
   while (from < end) {
+    while (from <= lastWord) {
+      const word = view.getInt32(from, true);
+      const backslash = word ^ 0x5c5c5c5c;
+      if (((backslash - 0x01010101) & ~backslash & 0x80808080) !== 0) break;
+      outView.setInt32(offset, word, true);
+      from += 4;
+      offset += 4;
+    }
+    if (from === end) break;
     const byte = bytes[from++] as number;
     if (byte !== 0x5c) {
       out[offset++] = byte;
@@ -227,19 +271,39 @@ export function wholeAt(bytes: Uint8Array, at: number): number {
   return value;
 }
 
+/** The value of four hexadecimal digits, the first one in the lowest byte; -1: one is none, or a capital. */
+function fourHexDigits(word: number): number {
+  const letters = (word >>> 6) & 0x01010101;
+  const digits = (word & 0x0f0f0f0f) + letters * 9;
+  // Written again, they must be what was read, and letters are those from ten on.
+  if (((digits + 0x30303030 + letters * 0x27) | 0) !== word) return -1;
+  if ((digits & 0xf0f0f0f0) !== 0) return -1;
+  if (((digits + 0x06060606) & 0x10101010) !== letters << 4) return -1;
+  return (
+    ((digits & 0xf) << 12) | ((digits & 0xf00) | ((digits >>> 12) & 0xf0)) | ((digits >>> 24) & 0xf)
+  );
+}
+
 /** The address in quotes at `at`, below 2^52; -1: not ordinary. */
 export function addressAt(bytes: Uint8Array, at: number): number {
   if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
+  const view = viewOf(bytes);
   let next = at + 3;
   let high = 0;
   let low = 0;
+  // 32 bits below, the rest above: integers all along, no doubles until the end.
+  for (const lastWord = bytes.length - 4; next <= lastWord; next += 4) {
+    const four = fourHexDigits(view.getInt32(next, true));
+    if (four < 0) break;
+    high = ((high << 16) | (low >>> 16)) & 0x0fff_ffff;
+    low = (low << 16) | four;
+  }
   for (; ; next++) {
     const byte = bytes[next] as number;
     let digit: number;
     if (byte >= 0x30 && byte <= 0x39) digit = byte - 0x30;
     else if (byte >= 0x61 && byte <= 0x66) digit = byte - 0x57;
     else break;
-    // 32 bits below, the rest above: integers all along, no doubles until the end.
     high = ((high << 4) | (low >>> 28)) & 0x0fff_ffff;
     low = (low << 4) | digit;
   }

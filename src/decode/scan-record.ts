@@ -10,10 +10,12 @@ import {
   skipString,
   skipValue,
   skipWord,
+  viewOf,
   wholeAt,
 } from "./json-bytes.js";
 import { procLabel } from "./format-objspace.js";
 import { keyCodesOf } from "./key-codes.js";
+import { keepObject, keepStep, knownObject, knownStep } from "./known-keys.js";
 import type { ScanSink } from "./scan-sink.js";
 
 /**
@@ -73,22 +75,45 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   let id = -1;
   let classId = NaN;
   let isText = false;
-  for (;;) {
-    at = skipBlank(bytes, at);
-    if (bytes[at] !== 0x22) return rolledBack(sink);
-    const keyFrom = at + 1;
-    at = keyFrom;
-    // Keys of real dumps are plain ASCII; others are not ordinary.
-    for (let byte = bytes[at] as number; byte !== 0x22; byte = bytes[++at] as number) {
-      if (byte < 0x20 || byte > 0x7e || byte === 0x5c) return rolledBack(sink);
+  let step = sink.keys.start;
+  const view = viewOf(bytes);
+  for (let first = true; ; first = false) {
+    const followed = knownStep(step, view, at, bytes.length);
+    if (followed !== undefined) {
+      at = skipBlank(bytes, at + followed.text.length);
+      step = followed;
+    } else {
+      const from = at;
+      at = skipBlank(bytes, at);
+      if (!first) {
+        if (bytes[at] !== 0x2c) break;
+        at = skipBlank(bytes, at + 1);
+      }
+      if (bytes[at] !== 0x22) return rolledBack(sink);
+      const keyFrom = at + 1;
+      at = keyFrom;
+      // Keys of real dumps are plain ASCII; others are not ordinary.
+      for (let byte = bytes[at] as number; byte !== 0x22; byte = bytes[++at] as number) {
+        if (byte < 0x20 || byte > 0x7e || byte === 0x5c) return rolledBack(sink);
+      }
+      const keyTo = at;
+      at = skipBlank(bytes, at + 1);
+      if (bytes[at] !== 0x3a) return rolledBack(sink);
+      at = skipBlank(bytes, at + 1);
+      const places = { from, keyFrom, keyTo, to: at };
+      step = keepStep(sink.keys, step, bytes, places, objspaceKey(bytes, keyFrom, keyTo));
     }
-    const key = objspaceKey(bytes, keyFrom, at);
-    at = skipBlank(bytes, at + 1);
-    if (bytes[at] !== 0x3a) return rolledBack(sink);
-    at = skipBlank(bytes, at + 1);
+    const key = step.code;
     if (key < 0) {
-      at = skipValue(bytes, at);
-      if (at < 0) return rolledBack(sink);
+      const isObject = bytes[at] === 0x7b;
+      const known = isObject ? knownObject(step, view, at, bytes.length) : undefined;
+      if (known !== undefined) at += known.json.length;
+      else {
+        const from = at;
+        at = skipValue(bytes, at);
+        if (at < 0) return rolledBack(sink);
+        if (isObject) keepObject(step, bytes.subarray(from, at));
+      }
     } else {
       if (starts[key] !== -1) return rolledBack(sink); // A known key twice.
       starts[key] = at;
@@ -139,15 +164,9 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
       }
       ends[key] = at;
     }
-    at = skipBlank(bytes, at);
-    if (bytes[at] === 0x2c) {
-      at++;
-      continue;
-    }
-    if (bytes[at] !== 0x7d) return rolledBack(sink);
-    break;
   }
-  if (at + 1 !== span.end || id < 0 || starts[1] === -1) return rolledBack(sink);
+  if (bytes[at] !== 0x7d || at + 1 !== span.end || id < 0 || starts[1] === -1)
+    return rolledBack(sink);
   const typeFrom = (starts[1] as number) + 1;
   const typeTo = (ends[1] as number) - 1;
   if (typeTo === typeFrom || typeTo - typeFrom > 60 || hasEscape(bytes, typeFrom, typeTo)) {

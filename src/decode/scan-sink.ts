@@ -1,5 +1,6 @@
 import type { ScanBlock } from "../../schemas/scan-block.js";
 import type { HeapRecord, ObjectId } from "./heap-record.js";
+import { createKnownKeys, type KnownKeys } from "./known-keys.js";
 import { createInterner, type Interner } from "./intern-bytes.js";
 
 /** Names that scan blocks refer to by number, over the whole dump. */
@@ -45,6 +46,7 @@ export function createScanNames(): ScanNames {
  */
 export class ScanSink {
   readonly names: ScanNames;
+  readonly keys: KnownKeys = createKnownKeys();
   objectCount = 0;
   referenceCount = 0;
   ids = new Float64Array(1 << 14);

@@ -1,4 +1,5 @@
-import { putBytes, putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { putWords, wordsOf } from "../word-bytes.js";
 import { reservedFields } from "../../schemas/stored-fields.js";
 import type { RecordSpan } from "./decode-line.js";
 import {
@@ -12,9 +13,20 @@ import {
   skipNumber,
   skipString,
   skipValue,
+  viewOf,
   wholeAt,
 } from "./json-bytes.js";
 import { keyCodesOf } from "./key-codes.js";
+import {
+  createKnownKeys,
+  hashOfKey,
+  isNewIn,
+  keepObject,
+  keepStep,
+  knownObject,
+  knownStep,
+  type KnownKeys,
+} from "./known-keys.js";
 import type { LineFormat } from "./line-format.js";
 
 /** The references of one object, as ids in dump order: what the scan found. */
@@ -83,8 +95,9 @@ const objspaceKeys = keysOf({
 export function transcoderOf(format: LineFormat): TranscodeRecord {
   const isGem = format.name === "heap-dump-gem";
   const keys = isGem ? gemKeys : objspaceKeys;
+  const known = createKnownKeys();
   return (bytes, span, writer, references) =>
-    transcode(bytes, span, writer, references, keys, isGem);
+    transcode(bytes, span, writer, references, keys, known, isGem);
 }
 
 const containers = new Uint8Array(fastNestingMax + 2);
@@ -120,12 +133,12 @@ function isNewKey(hash: number, object: number): boolean {
 let nameStarts = new Int32Array(1024);
 let nameEnds = new Int32Array(1024);
 
-const typeName = Buffer.from("type\0");
-const className = Buffer.from("class\0");
-const memsizeName = Buffer.from("memsize\0");
-const namesName = Buffer.from("reference_names\0");
-const kindsName = Buffer.from("reference_kinds\0");
-const dumpPrefix = Buffer.from("dump_");
+const typeName = wordsOf(Buffer.from("type\0"));
+const className = wordsOf(Buffer.from("class\0"));
+const memsizeName = wordsOf(Buffer.from("memsize\0"));
+const namesName = wordsOf(Buffer.from("reference_names\0"));
+const kindsName = wordsOf(Buffer.from("reference_kinds\0"));
+const dumpPrefix = wordsOf(Buffer.from("dump_"));
 const dataType = Buffer.from("T_DATA");
 
 function transcode(
@@ -134,12 +147,14 @@ function transcode(
   writer: BsonWriter,
   references: ReferenceIds,
   keys: Keys,
+  known: KnownKeys,
   isGem: boolean,
 ): boolean {
   const recordBytes = span.end - span.start;
   if (recordBytes > recordBytesMax || bytes[span.start] !== 0x7b) return false;
   writer.reserve(recordBytes * growthMax + 4096);
-  const out = writer.bytes;
+  const { bytes: out, view: outView } = writer;
+  const view = viewOf(bytes);
   let to = writer.offset;
   let at = span.start + 1;
   let depth = 1;
@@ -158,19 +173,31 @@ function transcode(
   let isData = false;
   let namesAt = -1;
   let kindsAt = -1;
+  let step = known.start;
+  /** Where the object that is this key's value began, in both. */
+  let objectFrom = -1;
+  let objectTo = -1;
   for (;;) {
-    at = skipBlank(bytes, at);
-    if (behindValue) {
-      if (bytes[at] === (containers[depth] as number) + 2) {
-        at++;
-        if (--depth === 0) break;
-        out[to++] = 0;
-        const start = opened[depth + 1] as number;
-        putInt32(out, start, to - start);
-        continue;
+    const behind = at;
+    const followed = depth === 1 ? knownStep(step, view, at, bytes.length) : undefined;
+    if (followed === undefined) {
+      at = skipBlank(bytes, at);
+      if (behindValue) {
+        if (bytes[at] === (containers[depth] as number) + 2) {
+          at++;
+          if (--depth === 0) break;
+          out[to++] = 0;
+          const start = opened[depth + 1] as number;
+          putInt32(outView, start, to - start);
+          if (depth === 1 && objectFrom >= 0) {
+            keepObject(step, bytes.subarray(objectFrom, at), out.subarray(objectTo, to));
+            objectFrom = -1;
+          }
+          continue;
+        }
+        if (bytes[at] !== 0x2c) return false;
+        at = skipBlank(bytes, at + 1);
       }
-      if (bytes[at] !== 0x2c) return false;
-      at = skipBlank(bytes, at + 1);
     }
     behindValue = true;
     const typeAt = to++;
@@ -178,7 +205,33 @@ function transcode(
     let keyEnd = to;
     let role: Role = Role.keep;
     const inObject = containers[depth] === 0x7b;
-    if (inObject) {
+    if (depth === 1) {
+      if (followed === undefined) {
+        if (bytes[at] !== 0x22) return false;
+        const keyFrom = ++at;
+        for (let byte = bytes[at] as number; byte !== 0x22; byte = bytes[++at] as number) {
+          // Keys with escapes or beyond ASCII are not ordinary.
+          if (byte < 0x20 || byte > 0x7e || byte === 0x5c) return false;
+        }
+        const keyTo = at;
+        if (!isNewIn(step, hashOfKey(bytes, keyFrom, keyTo))) return false;
+        at = skipBlank(bytes, at + 1);
+        if (bytes[at] !== 0x3a) return false;
+        at = skipBlank(bytes, at + 1);
+        const places = { from: behind, keyFrom, keyTo, to: at };
+        step = keepStep(known, step, bytes, places, keys.codeOf(bytes, keyFrom, keyTo));
+      } else {
+        at = skipBlank(bytes, at + followed.text.length);
+        step = followed;
+      }
+      if (step.code >= 0) role = keys.roles[step.code] as Role;
+      if (role === Role.reserved) {
+        to = putWords(outView, to, dumpPrefix);
+        keyAt = to; // The edge's name is the dump's own.
+      }
+      to = putWords(outView, to, step.name);
+      keyEnd = to - 1;
+    } else if (inObject) {
       if (bytes[at] !== 0x22) return false;
       const keyFrom = ++at;
       let hash = 0x811c9dc5 | 0;
@@ -189,16 +242,7 @@ function transcode(
         out[to++] = byte;
       }
       if (!isNewKey(hash, serials[depth] as number)) return false;
-      if (depth === 1) {
-        const code = keys.codeOf(bytes, keyFrom, at);
-        if (code >= 0) role = keys.roles[code] as Role;
-        if (role === Role.reserved) {
-          out.copyWithin(keyAt + dumpPrefix.length, keyAt, to);
-          putBytes(out, keyAt, dumpPrefix);
-          to += dumpPrefix.length;
-          keyAt += dumpPrefix.length; // The edge's name is the dump's own.
-        }
-      } else if (isGem && bytes[keyFrom] === 0x5f && bytes[keyFrom + 1] === 0x5f) {
+      if (isGem && bytes[keyFrom] === 0x5f && bytes[keyFrom + 1] === 0x5f) {
         const keyId = hashKeyIdAt(bytes, keyFrom, at);
         if (keyId === -2) return false;
         if (keyId >= 0 && edge < references.count && references.idAt(edge) === keyId) {
@@ -241,11 +285,11 @@ function transcode(
         if (byte !== 0x22) return false;
         const end = skipString(bytes, at + 1);
         if (end < 0) return false;
-        to = putBytes(out, typeAt + 1, typeName);
+        to = putWords(outView, typeAt + 1, typeName);
         out[typeAt] = 0x02;
         const from = isGem ? at + 3 : at + 1;
-        const copied = copyString(bytes, from, end - 1, out, to + 4);
-        putInt32(out, to, copied - to - 3);
+        const copied = copyString(bytes, from, end - 1, writer, to + 4);
+        putInt32(outView, to, copied - to - 3);
         out[copied] = 0;
         to = copied + 1;
         typeSeen = true;
@@ -258,21 +302,21 @@ function transcode(
           at = skipValue(bytes, at);
           if (at < 0) return false;
           out[typeAt] = 0x0a;
-          to = putBytes(out, typeAt + 1, className);
+          to = putWords(outView, typeAt + 1, className);
           continue;
         }
         const id = isGem ? wholeAt(bytes, at) : addressAt(bytes, at);
         if (id < 0) return false;
         at = numberEnd;
         out[typeAt] = 0x12;
-        to = putInt64(out, putBytes(out, typeAt + 1, className), id);
+        to = putInt64(outView, putWords(outView, typeAt + 1, className), id);
         continue;
       }
       case Role.size: {
         const size = wholeAt(bytes, at);
         if (size < 0 || !(typeSeen || !isGem)) return false;
         at = numberEnd;
-        to = putWhole(out, typeAt, to, size);
+        to = putWhole(outView, typeAt, to, size);
         if (isGem) {
           // It is a candidate like every integer.
           if (edge < references.count && references.idAt(edge) === size) {
@@ -284,7 +328,7 @@ function transcode(
           }
           if (isData) {
             const memsizeAt = to;
-            to = putWhole(out, memsizeAt, putBytes(out, memsizeAt + 1, memsizeName), size);
+            to = putWhole(outView, memsizeAt, putWords(outView, memsizeAt + 1, memsizeName), size);
           }
         }
         continue;
@@ -294,8 +338,8 @@ function transcode(
       const end = skipString(bytes, at + 1);
       if (end < 0) return false;
       out[typeAt] = 0x02;
-      const copied = copyString(bytes, at + 1, end - 1, out, to + 4);
-      putInt32(out, to, copied - to - 3);
+      const copied = copyString(bytes, at + 1, end - 1, writer, to + 4);
+      putInt32(outView, to, copied - to - 3);
       out[copied] = 0;
       to = copied + 1;
       at = end;
@@ -309,7 +353,7 @@ function transcode(
         at = end;
       } else {
         at = numberEnd;
-        to = putWhole(out, typeAt, to, value);
+        to = putWhole(outView, typeAt, to, value);
         if (isGem && edge < references.count && references.idAt(edge) === value) {
           reserveNames(edge);
           nameStarts[edge] = keyAt;
@@ -319,6 +363,17 @@ function transcode(
         }
       }
     } else if (byte === 0x7b || byte === 0x5b) {
+      if (depth === 1 && byte === 0x7b && !isGem) {
+        const same = knownObject(step, view, at, bytes.length);
+        if (same !== undefined) {
+          out[typeAt] = 0x03;
+          to = putWords(outView, to, same.bson);
+          at += same.json.length;
+          continue;
+        }
+        objectFrom = at;
+        objectTo = to;
+      }
       if (++depth > fastNestingMax) return false;
       containers[depth] = byte;
       indexes[depth] = 0;
@@ -331,13 +386,14 @@ function transcode(
         at++;
         depth--;
         out[to++] = 0;
-        putInt32(out, to - 5, 5);
+        putInt32(outView, to - 5, 5);
+        if (depth === 1) objectFrom = -1;
       } else behindValue = false;
     } else if (byte === 0x2d) {
       const value = wholeAt(bytes, at + 1);
       if (value > 0) {
         at = numberEnd;
-        to = putWhole(out, typeAt, to, -value);
+        to = putWhole(outView, typeAt, to, -value);
       } else {
         const end = skipNumber(bytes, at);
         if (end < 0 || end === numberEnd) return false;
@@ -363,7 +419,7 @@ function transcode(
     if (named) to = putGemNames(writer, to, edge);
   } else {
     if (namesAt >= 0) to = putNames(bytes, namesAt, writer, to);
-    if (kindsAt >= 0) to = putKinds(bytes, kindsAt, writer.bytes, to);
+    if (kindsAt >= 0) to = putKinds(bytes, kindsAt, writer, to);
     if (to < 0) return false;
   }
   writer.offset = to;
@@ -378,16 +434,16 @@ function putGemNames(writer: BsonWriter, from: number, count: number): number {
   }
   writer.offset = from;
   writer.reserve(bytes);
-  const out = writer.bytes;
+  const { bytes: out, view } = writer;
   out[from] = 0x04;
-  const start = putBytes(out, from + 1, namesName);
+  const start = putWords(view, from + 1, namesName);
   let to = start + 4;
   for (let index = 0; index < count; index++) {
     out[to++] = 0x02;
     to = writeDecimal(out, to, index);
     out[to++] = 0;
     const length = (nameEnds[index] as number) - (nameStarts[index] as number);
-    putInt32(out, to, length + 1);
+    putInt32(view, to, length + 1);
     to += 4;
     for (let next = nameStarts[index] as number; next < (nameEnds[index] as number); next++) {
       out[to++] = out[next] as number;
@@ -395,15 +451,15 @@ function putGemNames(writer: BsonWriter, from: number, count: number): number {
     out[to++] = 0;
   }
   out[to++] = 0;
-  putInt32(out, start, to - start);
+  putInt32(view, start, to - start);
   return to;
 }
 
 /** reference_names from a list of strings; nothing where all are empty. */
 function putNames(bytes: Buffer, at: number, writer: BsonWriter, from: number): number {
-  const out = writer.bytes;
+  const { bytes: out, view } = writer;
   out[from] = 0x04;
-  const start = putBytes(out, from + 1, namesName);
+  const start = putWords(view, from + 1, namesName);
   let to = start + 4;
   let any = false;
   let next = skipBlank(bytes, at + 1);
@@ -412,9 +468,9 @@ function putNames(bytes: Buffer, at: number, writer: BsonWriter, from: number): 
     to = writeDecimal(out, to, index);
     out[to++] = 0;
     const end = skipString(bytes, next + 1);
-    const copied = copyString(bytes, next + 1, end - 1, out, to + 4);
+    const copied = copyString(bytes, next + 1, end - 1, writer, to + 4);
     if (copied > to + 4) any = true;
-    putInt32(out, to, copied - to - 3);
+    putInt32(view, to, copied - to - 3);
     out[copied] = 0;
     to = copied + 1;
     next = skipBlank(bytes, end);
@@ -422,18 +478,19 @@ function putNames(bytes: Buffer, at: number, writer: BsonWriter, from: number): 
   }
   if (!any) return from;
   out[to++] = 0;
-  putInt32(out, start, to - start);
+  putInt32(view, start, to - start);
   return to;
 }
 
-function putKinds(bytes: Buffer, at: number, out: Buffer, from: number): number {
+function putKinds(bytes: Buffer, at: number, writer: BsonWriter, from: number): number {
+  const { bytes: out, view } = writer;
   if (bytes[at] !== 0x22 || from < 0) return -1;
   const end = skipString(bytes, at + 1);
   if (end === at + 2) return from;
   out[from] = 0x02;
-  const to = putBytes(out, from + 1, kindsName);
-  const copied = copyString(bytes, at + 1, end - 1, out, to + 4);
-  putInt32(out, to, copied - to - 3);
+  const to = putWords(view, from + 1, kindsName);
+  const copied = copyString(bytes, at + 1, end - 1, writer, to + 4);
+  putInt32(view, to, copied - to - 3);
   out[copied] = 0;
   return copied + 1;
 }
@@ -456,12 +513,12 @@ function reserveNames(index: number): void {
   nameEnds = ends;
 }
 
-function putWhole(out: Buffer, typeAt: number, to: number, value: number): number {
+function putWhole(view: DataView, typeAt: number, to: number, value: number): number {
   if (value === (value | 0)) {
-    out[typeAt] = 0x10;
-    putInt32(out, to, value);
+    view.setUint8(typeAt, 0x10);
+    putInt32(view, to, value);
     return to + 4;
   }
-  out[typeAt] = 0x12;
-  return putInt64(out, to, value);
+  view.setUint8(typeAt, 0x12);
+  return putInt64(view, to, value);
 }

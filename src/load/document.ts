@@ -1,4 +1,5 @@
-import { putBytes, putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
+import { putWords, wordsOf } from "../word-bytes.js";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph, HeapLabels, HeapMeasures } from "../../schemas/heap-graph.js";
 
@@ -13,11 +14,11 @@ const partReferencesMax = 10_000;
 const referenceBytesMax = 17;
 
 const classNameKey = element(0x02, "class_name");
-const referencesKey = element(0x04, "references");
-const depthKey = element(0x10, "depth");
-const retainedSizeKey = element(0x12, "retained_size");
-const retainedCountKey = element(0x12, "retained_count");
-const referrerCountKey = element(0x10, "referrer_count");
+const referencesKey = wordsOf(element(0x04, "references"));
+const depthKey = wordsOf(element(0x10, "depth"));
+const retainedSizeKey = wordsOf(element(0x12, "retained_size"));
+const retainedCountKey = wordsOf(element(0x12, "retained_count"));
+const referrerCountKey = wordsOf(element(0x10, "referrer_count"));
 /** Room for the three measures at the end. */
 const measuresBytes = 80;
 
@@ -33,7 +34,7 @@ export function computedFields(
     const bytes = Buffer.from(name, "utf8");
     const length = Buffer.alloc(4);
     length.writeInt32LE(bytes.length + 1);
-    return Buffer.concat([classNameKey, length, bytes, Buffer.from([0])]);
+    return wordsOf(Buffer.concat([classNameKey, length, bytes, Buffer.from([0])]));
   });
   const { firstEdge, edgeTo } = graph;
   const { integerOf, other } = ids;
@@ -51,8 +52,8 @@ export function computedFields(
 
   function putReferences(writer: BsonWriter, from: number, to: number): void {
     writer.reserve((to - from) * referenceBytesMax + 64);
-    let out = writer.bytes;
-    let at = putBytes(out, writer.offset, referencesKey);
+    let { bytes: out, view } = writer;
+    let at = putWords(view, writer.offset, referencesKey);
     const start = at;
     at += 4;
     for (let edge = from; edge < to; edge++) {
@@ -62,7 +63,7 @@ export function computedFields(
         out[at++] = 0x12;
         at = writeDecimal(out, at, edge - from);
         out[at++] = 0;
-        at = putInt64(out, at, integer);
+        at = putInt64(view, at, integer);
         continue;
       }
       writer.offset = at;
@@ -71,19 +72,19 @@ export function computedFields(
       if (typeof id === "string") writer.stringValue(id);
       else writer.int64Value(id);
       writer.reserve((to - edge) * referenceBytesMax + 64);
-      out = writer.bytes;
+      ({ bytes: out, view } = writer);
       at = writer.offset;
     }
     out[at++] = 0;
-    putInt32(out, start, at - start);
+    putInt32(view, start, at - start);
     writer.offset = at;
   }
 
   function append(writer: BsonWriter, node: number): void {
     const className = classNames[labels.classNameOf[node] as number];
     if (className !== undefined) {
-      writer.reserve(className.length);
-      writer.offset = putBytes(writer.bytes, writer.offset, className);
+      writer.reserve(className.length + 4);
+      writer.offset = putWords(writer.view, writer.offset, className);
     }
     const from = firstEdge[node] as number;
     const to = firstEdge[node + 1] as number;
@@ -93,21 +94,21 @@ export function computedFields(
     const depth = measures.depth[node] as number;
     if (depth >= 0) {
       writer.reserve(measuresBytes);
-      const at = putBytes(writer.bytes, writer.offset, depthKey);
-      writer.offset = putInt32(writer.bytes, at, depth);
+      const at = putWords(writer.view, writer.offset, depthKey);
+      writer.offset = putInt32(writer.view, at, depth);
       const parent = measures.parent[node] as number;
       if (parent >= 0) putId(writer, "parent", parent);
       const dominator = measures.dominator[node] as number;
       if (dominator >= 0) putId(writer, "dominator", dominator);
     }
     writer.reserve(measuresBytes);
-    const out = writer.bytes;
-    let at = putBytes(out, writer.offset, retainedSizeKey);
-    at = putInt64(out, at, measures.retainedSize[node] as number);
-    at = putBytes(out, at, retainedCountKey);
-    at = putInt64(out, at, measures.retainedCount[node] as number);
-    at = putBytes(out, at, referrerCountKey);
-    writer.offset = putInt32(out, at, measures.referrerCount[node] as number);
+    const { view } = writer;
+    let at = putWords(view, writer.offset, retainedSizeKey);
+    at = putInt64(view, at, measures.retainedSize[node] as number);
+    at = putWords(view, at, retainedCountKey);
+    at = putInt64(view, at, measures.retainedCount[node] as number);
+    at = putWords(view, at, referrerCountKey);
+    writer.offset = putInt32(view, at, measures.referrerCount[node] as number);
   }
 
   function continueNode(writer: BsonWriter, node: number, partFirst: number): number {
