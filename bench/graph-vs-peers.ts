@@ -8,7 +8,7 @@
 import { createReadStream } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { beginScan, scanBlocks } from "../src/decode/decode.js";
+import { beginScan, scanBlocks } from "../src/decode/scan-dump.js";
 import { lineFormatOf } from "../src/decode/formats.js";
 import { lineBlocks } from "../src/decode/split-lines.js";
 import { createGraphBuilder } from "../src/graph/build-graph.js";

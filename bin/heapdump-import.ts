@@ -30,7 +30,7 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
       --uri URI                 server; default: MONGODB_URI, one on localhost:27017, else one of our own, started
       --drop                    replace a dump of that name; the old one stays until the new one is whole
       --format NAME             ${dumpFormats.join(" | ")}; default: told from the content
-  -j, --numInsertionWorkers N   batches in flight; default 3
+  -j, --numInsertionWorkers N   batches in flight; default 6
       --writeConcern W          majority, a number, or {"w": …}; default: the server's
       --max-rejects N|P%        stop when more records are refused
       --rejects-file FILE       write refused records there too, one JSON object a line

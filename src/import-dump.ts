@@ -1,7 +1,8 @@
 import { open, type FileHandle } from "node:fs/promises";
-import { hostname } from "node:os";
+import { availableParallelism, hostname } from "node:os";
 import type { Db, WriteConcernSettings } from "mongodb";
-import { beginScan, documentBlocks, scanBlocks, type Scan } from "./decode/decode.js";
+import { documentBlocks } from "./decode/document-blocks.js";
+import { beginScan, scanBlocks, type Scan } from "./decode/scan-dump.js";
 import { arrayElementBlocks } from "./decode/array-elements.js";
 import { detectFormat, type DetectedFormat, type DumpFormatName } from "./decode/detect-format.js";
 import { lineFormatOf } from "./decode/formats.js";
@@ -60,7 +61,7 @@ export type ImportOptions = {
   readonly format?: DumpFormatName | undefined;
   /** Replace a dump of this name; the old one is there until the new one is whole. */
   readonly drop?: boolean | undefined;
-  /** Batches in flight. Default: 3. */
+  /** Batches in flight. Default: 6. */
   readonly inFlight?: number | undefined;
   readonly writeConcern?: WriteConcernSettings | undefined;
   readonly maxRejects?: RejectLimit | undefined;
@@ -93,7 +94,7 @@ export type ImportSummary = {
   readonly summaries: readonly SummaryRow[];
 };
 
-const inFlightDefault = 3;
+const inFlightDefault = 6;
 const retryForMsDefault = 60_000;
 
 /**
@@ -366,10 +367,11 @@ async function readHeap(
     return readInto === undefined ? lineBlocks(source.chunks(options)) : lineBlocksOfFile(readInto);
   };
   const builder = createGraphBuilder();
+  const threads = scanThreadsFor(source);
   let damage: HeapdumpError | undefined;
   const whole = untilDamage(blocksOf(), (error) => (damage = error));
   try {
-    for await (const block of scanBlocks(whole, scan, { file: source.path })) {
+    for await (const block of scanBlocks(whole, scan, { file: source.path, threads })) {
       options.signal?.throwIfAborted();
       const duplicates = builder.add(block.scan).map((position) => block.refuseDuplicate(position));
       await keepers.keep([...block.rejects, ...duplicates]);
@@ -409,6 +411,16 @@ async function readHeap(
         { computed, nodeFirst, ...(redact === undefined ? {} : { redact }) },
       ),
   };
+}
+
+/** A dump below this is scanned before a thread has started. Unit: bytes. */
+const bytesForThreads = 32 << 20;
+/** Beyond, putting the blocks' findings together is what takes the time. */
+const scanThreadsMax = 3;
+
+function scanThreadsFor({ bytesOnDisk, compression }: DumpSource): number {
+  const bytes = compression === "none" ? bytesOnDisk : bytesOnDisk * 8;
+  return bytes < bytesForThreads ? 0 : Math.min(scanThreadsMax, availableParallelism() - 1);
 }
 
 /** A snapshot is whole or refused: its parts mean nothing without each other. */

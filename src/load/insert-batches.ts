@@ -6,7 +6,7 @@ import { isTransient, judge, patiently, type Patience } from "./patience.js";
 import { documentsIn, rawInsert, type InsertAnswer } from "./raw-insert.js";
 
 export type InsertOptions = Patience & {
-  /** Batches in flight: two or three keep one mongod busy. */
+  /** Batches in flight: each waits for the journal, up to 33 ms, so that three leave a mongod idle. */
   readonly inFlight: number;
   readonly writeConcern: WriteConcernSettings;
   /** Everything up to this block is acknowledged, and everything before it. */

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { decompress } from "fzstd";
 import type { HeapMeasures } from "../../schemas/heap-graph.js";
-import { beginScan, scanBlocks } from "../../src/decode/decode.js";
+import { beginScan, scanBlocks } from "../../src/decode/scan-dump.js";
 import { lineFormatOf } from "../../src/decode/formats.js";
 import { lineBlocks } from "../../src/decode/split-lines.js";
 import { createGraphBuilder, type BuiltHeap } from "../../src/graph/build-graph.js";

@@ -3,7 +3,8 @@ import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph } from "../../schemas/heap-graph.js";
 import type { LineBlock } from "../../schemas/line-block.js";
 import type { Reject } from "../../schemas/reject.js";
-import { beginScan, documentBlocks, scanBlocks, type Ledger } from "../../src/decode/decode.js";
+import { documentBlocks } from "../../src/decode/document-blocks.js";
+import { beginScan, scanBlocks, type Ledger } from "../../src/decode/scan-dump.js";
 import type { LineFormat } from "../../src/decode/line-format.js";
 import { lineBlocks } from "../../src/decode/split-lines.js";
 
@@ -23,6 +24,7 @@ export type DecodeOptions = {
   /** Cuts the dump into chunks of this size, and those into blocks. Default: one block. Unit: bytes. */
   readonly chunkBytes?: number;
   readonly blockBytes?: number;
+  readonly threads?: number;
 };
 
 /**
@@ -53,7 +55,8 @@ export async function decodeDump(
   const nodeOf = new Map<number | string | bigint, number>();
   const scanned: unknown[] = [];
   const plain = options.plain ?? false;
-  for await (const block of scanBlocks(blocks(), scan, { file: "dump", plain })) {
+  const threads = options.threads ?? 0;
+  for await (const block of scanBlocks(blocks(), scan, { file: "dump", plain, threads })) {
     rejects.push(...block.rejects);
     const { scan: found } = block;
     for (let position = 0; position < found.objectCount; position++) {

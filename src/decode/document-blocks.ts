@@ -1,0 +1,128 @@
+import { BsonWriter } from "../bson-writer.js";
+import type { ComputedFields, DocumentBlock, HeapIds } from "../../schemas/document-block.js";
+import type { HeapGraph } from "../../schemas/heap-graph.js";
+import type { LineBlock } from "../../schemas/line-block.js";
+import { decodeLine, recordSpan, type RecordSpan } from "./decode-line.js";
+import { encodeRecord } from "./encode-record.js";
+import type { HeapRecord } from "./heap-record.js";
+import type { Scan } from "./scan-dump.js";
+import { sealed } from "./scan-lines.js";
+import { closeDocument } from "./split-document.js";
+import { transcoderOf } from "./transcode-record.js";
+
+/** A block of documents is closed at this size: large enough that a message's overhead is nothing. Unit: bytes. */
+const blockBytes = 4 << 20;
+/** For the record that fills the block: the fast path asks for nine times its length. Unit: bytes. */
+const headroomBytes = 2 << 20;
+
+/** What one document may have: MongoDB's 16 MB less room for its own bookkeeping. */
+const documentBytesMax = 15_500_000;
+
+export type DocumentOptions = {
+  readonly computed: ComputedFields;
+  /** Nodes before this one are left out: they were loaded before. */
+  readonly nodeFirst?: number;
+  readonly plain?: boolean;
+  /** Changes a record's fields before they are stored. Every record then goes the plain way. */
+  readonly redact?: (record: HeapRecord) => HeapRecord;
+};
+
+/**
+ * The second pass: each record's bytes become a document, with the computed fields added.
+ *
+ * @param scan - of the first pass over the same bytes
+ */
+export async function* documentBlocks(
+  blocks: AsyncIterable<LineBlock>,
+  scan: Scan,
+  heap: { readonly graph: HeapGraph; readonly ids: HeapIds },
+  options: DocumentOptions,
+): AsyncGenerator<DocumentBlock> {
+  const { firstEdge, edgeTo } = heap.graph;
+  const { integerOf, other } = heap.ids;
+  const { computed, redact } = options;
+  const nodeFirst = options.nodeFirst ?? 0;
+  const transcode = transcoderOf(scan.format);
+  const plain = options.plain === true || redact !== undefined;
+  const writer = new BsonWriter(blockBytes + headroomBytes);
+  const spare: Buffer[] = [];
+  let node = 0;
+  let documentCount = 0;
+  let lineIndex = 0;
+  let edgeFirst = 0;
+  const references = {
+    count: 0,
+    idAt: (index: number) => integerOf[edgeTo[edgeFirst + index] as number] as number,
+  };
+
+  function write(bytes: Buffer, span: RecordSpan): void {
+    const start = writer.begin();
+    edgeFirst = firstEdge[node] as number;
+    references.count = (firstEdge[node + 1] as number) - edgeFirst;
+    if (!plain) {
+      const id = integerOf[node] as number;
+      if (id === id) {
+        writer.int64("_id", id);
+        if (transcode(bytes, span, writer, references)) {
+          computed.append(writer, node);
+          writer.end(start);
+          documentCount += 1 + computed.continue(writer, node, 1);
+          return;
+        }
+      }
+    }
+    writer.offset = start;
+    writePlain(bytes, span);
+  }
+
+  function writePlain(bytes: Buffer, span: RecordSpan): void {
+    const outcome = decodeLine(scan.format, bytes, span);
+    if (!("record" in outcome)) throw new Error("the dump changed between the two passes");
+    const record = redact === undefined ? outcome.record : redact(outcome.record);
+    const known = integerOf[node] as number;
+    const id = known === known ? known : (other.get(node) ?? "");
+    let edge = 0;
+    const start = writer.begin();
+    encodeRecord(writer, scan.format, record, id, (reference) => {
+      if (edge >= references.count) return false;
+      const target = edgeTo[edgeFirst + edge] as number;
+      const targetId = integerOf[target] as number;
+      const same =
+        targetId === targetId ? reference.id === targetId : reference.id === other.get(target);
+      if (same) edge++;
+      return same;
+    });
+    documentCount += closeDocument(writer, start, id, computed, node, documentBytesMax);
+  }
+
+  for await (const raw of blocks) {
+    const { bytes, length } = sealed(raw);
+    for (let from = 0; from < length; lineIndex++) {
+      const feed = bytes.indexOf(0x0a, from);
+      const to = feed < 0 || feed > length ? length : feed;
+      if (scan.objectLines.has(lineIndex)) {
+        if (node >= nodeFirst) write(bytes, recordSpan(bytes, from, to));
+        node++;
+        if (writer.offset >= blockBytes) {
+          const memory = writer.bytes;
+          yield {
+            bson: writer.take(spare.pop() ?? blockBytes + headroomBytes),
+            // A buffer that had to grow for one large record is let go.
+            release: () => {
+              if (memory.length === blockBytes + headroomBytes) spare.push(memory);
+            },
+            documentCount,
+            nodeEnd: node,
+            bytesDone: raw.byteOffsetFirst + to,
+          };
+          documentCount = 0;
+        }
+      }
+      from = to + 1;
+    }
+    if (raw.tooLong !== undefined) lineIndex++;
+  }
+  if (documentCount > 0) {
+    yield { bson: writer.take(1), documentCount, nodeEnd: node, bytesDone: Infinity };
+  }
+}

@@ -1,0 +1,292 @@
+import { HeapdumpError } from "../errors.js";
+import type { DumpHeader } from "../../schemas/dump-header.js";
+import type { LineBlock } from "../../schemas/line-block.js";
+import type { Reject } from "../../schemas/reject.js";
+import type { ScanBlock } from "../../schemas/scan-block.js";
+import { createBitset, type Bitset } from "./bitset.js";
+import { createInterner, type Interner } from "./intern-bytes.js";
+import type { LineFormat } from "./line-format.js";
+import {
+  createLineScanner,
+  duplicateReject,
+  sealed,
+  type LineFindings,
+  type LineScanner,
+  type Mark,
+  type SealedBlock,
+} from "./scan-lines.js";
+import { sharedBlock, startScanThread, type ScanThread } from "./scan-thread.js";
+
+/** How many lines were what: lines = objects + rejected + blank, always. */
+export type Ledger = {
+  lines: number;
+  objects: number;
+  rejected: number;
+  /** Objects with text that is no valid UTF-8. */
+  repaired: number;
+  /** Blank lines, brackets, headers and trailers. */
+  blank: number;
+};
+
+/** What the first pass over a dump finds, besides the graph. */
+export type Scan = {
+  readonly format: LineFormat;
+  /** Names that scan blocks refer to by number, over the whole dump. */
+  readonly names: {
+    readonly types: Interner;
+    readonly classNames: Interner;
+    readonly sites: Interner;
+  };
+  readonly ledger: Ledger;
+  /** Which lines hold an object of the graph, by number from 0. */
+  readonly objectLines: Bitset;
+  /** How many roots without an address had each name. */
+  readonly rootCounts: Map<string, number>;
+  header: DumpHeader | undefined;
+  trailer: DumpHeader | undefined;
+  /** The array's brackets were met. */
+  opened: boolean;
+  closed: boolean;
+};
+
+/** One block after the first pass. */
+export type ScannedBlock = {
+  readonly scan: ScanBlock;
+  readonly rejects: readonly Reject[];
+  /** Turns an object of this block into a reject: its id is that of an earlier one. */
+  readonly refuseDuplicate: (position: number) => Reject;
+  readonly bytesDone: number;
+};
+
+export type ScanOptions = {
+  /** For messages. */
+  readonly file: string;
+  /** Decides every record by the plain path: to compare the two. */
+  readonly plain?: boolean;
+  /** Threads that scan besides this one. Default: none. */
+  readonly threads?: number;
+};
+
+/** Begins the first pass over a dump. */
+export function beginScan(format: LineFormat): Scan {
+  return {
+    format,
+    names: { types: createInterner(), classNames: createInterner(), sites: createInterner() },
+    ledger: { lines: 0, objects: 0, rejected: 0, repaired: 0, blank: 0 },
+    objectLines: createBitset(),
+    rootCounts: new Map(),
+    header: undefined,
+    trailer: undefined,
+    opened: false,
+    closed: false,
+  };
+}
+
+/** A scanner, here or in a thread, and what the dump calls its names. */
+type Scanner = {
+  readonly codes: Record<"types" | "classNames" | "sites", number[]>;
+};
+type LocalScanner = Scanner & { readonly scan: LineScanner };
+type ThreadScanner = Scanner & { readonly thread: ScanThread };
+
+/** A block that is being scanned. Blocks are merged in the order of the dump. */
+type Pending = {
+  readonly raw: LineBlock;
+  readonly block: SealedBlock;
+  readonly scanner: LocalScanner | ThreadScanner;
+  readonly memory: SharedArrayBuffer | undefined;
+  readonly findings: LineFindings | Promise<LineFindings>;
+  done: boolean;
+};
+
+/** Scanners of this thread: one result waits for its turn while the other one is made. */
+const localScanners = 2;
+/** Blocks that a thread has at most: one it works on, one that waits. */
+const blocksOfThread = 2;
+
+/**
+ * The first pass: what each record says about the graph, and what is refused. Never throws for a bad line.
+ *
+ * The arrays of a block are used again for the next one. Blocks come in the order of the dump, and what they say does
+ * not depend on the number of threads.
+ *
+ * @throws {HeapdumpError} `decode/corrupt` when a second dump begins in the same file
+ */
+export async function* scanBlocks(
+  blocks: AsyncIterable<LineBlock>,
+  scan: Scan,
+  options: ScanOptions,
+): AsyncGenerator<ScannedBlock> {
+  const plain = options.plain === true;
+  const idle: LocalScanner[] = Array.from({ length: localScanners }, () => ({
+    codes: { types: [], classNames: [], sites: [] },
+    scan: createLineScanner(scan.format, plain),
+  }));
+  const threads: ThreadScanner[] = Array.from({ length: options.threads ?? 0 }, () => ({
+    codes: { types: [], classNames: [], sites: [] },
+    thread: startScanThread(scan.format),
+  }));
+  const memories = Array.from(
+    { length: threads.length * blocksOfThread + localScanners },
+    () => new SharedArrayBuffer(threads.length === 0 ? 0 : sharedBlock.bytesMax),
+  );
+  const queue: Pending[] = [];
+
+  async function* merged(isEnough: () => boolean): AsyncGenerator<ScannedBlock> {
+    for (let head = queue[0]; head !== undefined && !isEnough(); head = queue[0]) {
+      queue.shift();
+      yield merge(scan, head, await head.findings, options);
+      if ("scan" in head.scanner) idle.push(head.scanner);
+      if (head.memory !== undefined) memories.push(head.memory);
+    }
+  }
+
+  const withRoom = (): ThreadScanner | undefined =>
+    threads.find(({ thread }) => thread.blockCount < blocksOfThread);
+  const canTakeMore = (): boolean =>
+    memories.length > 0 && (idle.length > 0 || withRoom() !== undefined);
+
+  try {
+    for await (const raw of blocks) {
+      if (threads.length === 0 || raw.tooLong !== undefined || !sharedBlock.hasRoomFor(raw)) {
+        // Its memory is the reader's: it is merged before the next one is asked for.
+        yield* merged(() => false);
+        const scanner = idle.pop() as LocalScanner;
+        const block = sealed(raw);
+        const findings = scanner.scan(block);
+        queue.push({ raw, block, scanner, memory: undefined, findings, done: true });
+        yield* merged(() => false);
+        continue;
+      }
+      const memory = memories.pop() as SharedArrayBuffer;
+      const block = sharedBlock.copyTo(memory, raw);
+      const thread = withRoom();
+      if (thread !== undefined) {
+        const findings = thread.thread.scan(block, memory);
+        const pending: Pending = { raw, block, scanner: thread, memory, findings, done: false };
+        findings.then(
+          () => (pending.done = true),
+          () => undefined, // Told where the block is merged.
+        );
+        queue.push(pending);
+      } else {
+        const scanner = idle.pop() as LocalScanner;
+        queue.push({ raw, block, scanner, memory, findings: scanner.scan(block), done: true });
+      }
+      yield* merged(() => queue[0]?.done !== true && canTakeMore());
+    }
+    yield* merged(() => false);
+  } finally {
+    await Promise.all(threads.map(({ thread }) => thread.stop()));
+  }
+}
+
+/** Adds what a block says by itself to what is known of the dump. */
+function merge(
+  scan: Scan,
+  { raw, block, scanner }: Pending,
+  findings: LineFindings,
+  options: ScanOptions,
+): ScannedBlock {
+  const { ledger } = scan;
+  const { objectLines } = findings;
+  const lineFirst = ledger.lines;
+  const found = inDumpCodes(scan, scanner, findings);
+  for (const mark of findings.marks) {
+    const isLater = ledger.objects + mark.objectsBefore > 0;
+    if ("header" in mark) markHeader(scan, mark.header, isLater, mark, options);
+    else markBracket(scan, mark.bracket, isLater, mark, options);
+  }
+  for (let position = 0; position < found.objectCount; position++) {
+    scan.objectLines.add(lineFirst + (objectLines[position] as number));
+  }
+  const rejects = [...findings.rejects];
+  ledger.lines += findings.lineCount;
+  ledger.objects += found.objectCount;
+  ledger.blank += findings.blankCount;
+  ledger.repaired += findings.repairedCount;
+  if (raw.tooLong !== undefined) {
+    ledger.lines++;
+    rejects.push({
+      lineNumber: raw.tooLong.lineNumber,
+      byteOffset: raw.tooLong.byteOffset,
+      code: "too-long",
+      path: "",
+      message: `a line of ${raw.tooLong.lineBytes} bytes`,
+      raw: raw.tooLong.head,
+    });
+  }
+  ledger.rejected += rejects.length;
+  return {
+    scan: found,
+    rejects,
+    refuseDuplicate: (position) => {
+      const line = objectLines[position] as number;
+      ledger.objects--;
+      ledger.rejected++;
+      scan.objectLines.remove(lineFirst + line);
+      return duplicateReject(block, line, scan.format.name === "heap-dump-gem" ? "id" : "address");
+    },
+    bytesDone: raw.byteOffsetFirst + block.length,
+  };
+}
+
+/** The block with the dump's codes instead of the scanner's, and roots' ids. */
+function inDumpCodes(scan: Scan, { codes }: Scanner, findings: LineFindings): ScanBlock {
+  const { names } = scan;
+  const { newNames, scan: found } = findings;
+  for (const name of newNames.types) codes.types.push(names.types.codeOf(name));
+  for (const name of newNames.classNames) codes.classNames.push(names.classNames.codeOf(name));
+  for (const name of newNames.sites) codes.sites.push(names.sites.codeOf(name));
+  recode(found.typeCodes, codes.types);
+  recode(found.classNameCodes, codes.classNames);
+  recode(found.siteCodes, codes.sites);
+  if (findings.rootNames.size === 0) return found;
+  const otherIds = new Map(found.otherIds);
+  for (const [position, name] of findings.rootNames) {
+    // A root without an address is known by its name; a second one of that name gets a number.
+    const count = (scan.rootCounts.get(name) ?? 0) + 1;
+    scan.rootCounts.set(name, count);
+    otherIds.set(position, count === 1 ? `root:${name}` : `root:${name}#${count}`);
+  }
+  return { ...found, otherIds };
+}
+
+function recode(column: Uint16Array | Int32Array, codes: readonly number[]): void {
+  for (let position = 0; position < column.length; position++) {
+    const code = column[position] as number;
+    if (code >= 0) column[position] = codes[code] as number;
+  }
+}
+
+function markBracket(
+  scan: Scan,
+  bracket: "open" | "close",
+  isLater: boolean,
+  mark: Mark,
+  options: ScanOptions,
+): void {
+  if (bracket === "close") scan.closed = true;
+  else if (scan.opened || isLater) secondDump(mark, options);
+  else scan.opened = true;
+}
+
+function markHeader(
+  scan: Scan,
+  header: DumpHeader,
+  isLater: boolean,
+  mark: Mark,
+  options: ScanOptions,
+): void {
+  if (header.counts !== undefined) scan.trailer = header;
+  else if (scan.header !== undefined || isLater) secondDump(mark, options);
+  else scan.header = header;
+}
+
+function secondDump({ lineNumber }: Mark, { file }: ScanOptions): never {
+  throw new HeapdumpError(
+    "decode/corrupt",
+    "a second dump begins here: two dumps are glued together; import each from a file of its own",
+    { at: { file, lineNumber } },
+  );
+}
