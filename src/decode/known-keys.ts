@@ -94,7 +94,7 @@ export function keepStep(
   const text = wordsOf(bytes.subarray(from, to));
   const step: KeyStep = {
     text,
-    probe: text.words[0] ?? 0,
+    probe: text.first,
     name: wordsOf(name),
     hash: hashOfKey(bytes, keyFrom, keyTo),
     code,

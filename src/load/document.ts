@@ -1,5 +1,5 @@
 import { putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
-import { putWords, wordsOf } from "../word-bytes.js";
+import { putWords, wordSlack, wordsOf } from "../word-bytes.js";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph, HeapLabels, HeapMeasures } from "../../schemas/heap-graph.js";
 
@@ -20,7 +20,7 @@ const retainedSizeKey = wordsOf(element(0x12, "retained_size"));
 const retainedCountKey = wordsOf(element(0x12, "retained_count"));
 const referrerCountKey = wordsOf(element(0x10, "referrer_count"));
 /** Room for the three measures at the end. */
-const measuresBytes = 80;
+const measuresBytes = 96;
 
 /** Writes the fields that the analysis found, the same for every format. */
 export function computedFields(
@@ -83,7 +83,7 @@ export function computedFields(
   function append(writer: BsonWriter, node: number): void {
     const className = classNames[labels.classNameOf[node] as number];
     if (className !== undefined) {
-      writer.reserve(className.length + 4);
+      writer.reserve(className.length + wordSlack);
       writer.offset = putWords(writer.view, writer.offset, className);
     }
     const from = firstEdge[node] as number;
