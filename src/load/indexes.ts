@@ -5,7 +5,7 @@ export const indexedRetainedCountMin = 20;
 
 /**
  * The indexes of a dump, in the groups that are built side by side: the one on references takes as long as all the
- * others together.
+ * others together. Continuation documents need none: theirs are the ids from `<id>#` on.
  */
 export const indexGroups: readonly (readonly IndexDescription[])[] = [
   [{ key: { references: 1 }, name: "references_1" }],
@@ -16,11 +16,6 @@ export const indexGroups: readonly (readonly IndexDescription[])[] = [
       key: { dominator: 1, retained_count: -1 },
       name: "dominator_1_retained_count_-1",
       partialFilterExpression: { retained_count: { $gte: indexedRetainedCountMin } },
-    },
-    {
-      key: { part_of: 1 },
-      name: "part_of_1",
-      partialFilterExpression: { part_of: { $exists: true } },
     },
   ],
 ];
