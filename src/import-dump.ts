@@ -1,5 +1,6 @@
 import { open, type FileHandle } from "node:fs/promises";
 import { availableParallelism, hostname } from "node:os";
+import { setTimeout } from "node:timers/promises";
 import type { Db, WriteConcernSettings } from "mongodb";
 import { documentBlocks } from "./decode/document-blocks.js";
 import { beginScan, scanBlocks, type Scan } from "./decode/scan-dump.js";
@@ -96,6 +97,8 @@ export type ImportSummary = {
 
 const inFlightDefault = 6;
 const retryForMsDefault = 60_000;
+/** For the commands to be on their way before the tables take the thread. */
+const indexHeadStartMs = 50;
 
 /**
  * Takes a heap dump into MongoDB: validates it, measures the heap, loads one document an object, builds the indexes.
@@ -239,26 +242,21 @@ async function loadLocked(
   }
   const { repeatedTexts } = heap;
   const fingerprint = await fingerprintOf(source, options.signal);
-  const { measures, summaries, shapes } = await timed("measure", () => {
-    const measured = measureHeap(heap.graph);
+  const measures = await timed("measure", () => measureHeap(heap.graph));
+  const tables = once(() => ({
+    summaries: summarise(heap.graph, measures, heap.labels),
     // The first pass knows all that a step of a path is called by in plain `dump_all` only.
-    const shaped =
+    shapes:
       detected.format === "objspace"
-        ? shapesOf(heap.graph, measured, heap.labels, heap.ids)
-        : undefined;
-    return {
-      measures: measured,
-      summaries: summarise(heap.graph, measured, heap.labels),
-      shapes: shaped,
-    };
-  });
+        ? shapesOf(heap.graph, measures, heap.labels, heap.ids)
+        : undefined,
+  }));
   const entry: DumpEntry = {
     ...fresh,
     ...heap.facts,
     fingerprint,
     truncated: heap.truncated,
     counters: countersOf(heap, measures),
-    ...(shapes === undefined ? {} : { shapes: shapes.rows.length }),
     ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
@@ -288,7 +286,10 @@ async function loadLocked(
     serverRefused = outcome.refused.length;
     if (serverRefused > 0) await keepRejects(target, serverRejects(outcome.refused, heap));
     options.signal?.throwIfAborted();
-    await timed("index", () => indexLoaded(target));
+    // The tables while the server is at it, which must have been told first.
+    await timed("index", () =>
+      Promise.all([indexLoaded(target), setTimeout(indexHeadStartMs).then(tables)]),
+    );
   }
   options.signal?.throwIfAborted();
   const counters = {
@@ -297,8 +298,10 @@ async function loadLocked(
     rejected: entry.counters.rejected + serverRefused,
     documents,
   };
+  const { summaries, shapes } = tables();
   const completed: DumpEntry = {
     ...entry,
+    ...(shapes === undefined ? {} : { shapes: shapes.rows.length }),
     status: "complete",
     counters,
     completed_at: new Date(),
@@ -320,6 +323,11 @@ async function loadLocked(
     warnings: heap.warnings,
     summaries,
   };
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => (made ??= { value: make() }).value;
 }
 
 /** Documents that the server would not have, told like lines that we would not have. */

@@ -111,6 +111,7 @@ function copyOf(scan: ScanBlock): ScanBlock {
     generations: scan.generations.slice(),
     classNameCodes: scan.classNameCodes.slice(),
     firstReference: scan.firstReference.slice(),
+    ...(scan.textHashes === undefined ? {} : { textHashes: scan.textHashes.slice() }),
     references: scan.references.slice(),
     weak: scan.weak?.slice(),
   };
