@@ -9,3 +9,5 @@ export const rejectsCollectionOf = (dumpName: string): string => `${dumpName}.re
 export const shapesCollectionOf = (dumpName: string): string => `${dumpName}.shapes`;
 /** Texts that several strings of a dump have. */
 export const stringsCollectionOf = (dumpName: string): string => `${dumpName}.strings`;
+/** A view: of each object, what a path from a root shows. */
+export const chainViewOf = (dumpName: string): string => `${dumpName}.chain`;

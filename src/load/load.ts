@@ -21,7 +21,8 @@ import { createViews } from "./views.js";
 /** A checkpoint is written at most this often. Unit: milliseconds. */
 const checkpointEveryMs = 1_000;
 /** Names end in these where they are ours. */
-const reservedSuffixes = /\.(loading|rejects|shapes|strings|types|classes|sites|generations)$/;
+const reservedSuffixes =
+  /\.(loading|rejects|shapes|strings|chain|types|classes|sites|generations)$/;
 const nameBytesMax = 200;
 
 /**

@@ -1,7 +1,17 @@
-import type { Document } from "mongodb";
+import type { Document, Filter } from "mongodb";
+import { chainViewOf, shapesCollectionOf } from "../../schemas/collection-names.js";
+import type { ShapeDocument } from "../../schemas/dump-entry.js";
 import type { HeapDocument, QueryContext, StoredId } from "./define-query.js";
 import { documentsById } from "./documents-by-id.js";
-import { edgeFields, edgeOf, labelFields, labelOf, pathText } from "./object-labels.js";
+import {
+  edgeFields,
+  edgeOf,
+  labelFields,
+  labelOf,
+  listTypes,
+  pathArrow,
+  pathText,
+} from "./object-labels.js";
 
 /** One step of a path from a root. */
 export type Step = {
@@ -23,51 +33,54 @@ export async function objectsOf(
   return new Map(found.map((object) => [object._id, object]));
 }
 
-/** The pipeline of the chain from an object up a field (`parent`, `dominator`), in one document. */
-export function chainStages(id: StoredId, collection: string, field: string): Document[] {
+/**
+ * The pipeline of the holders above an object, nearest first, in one document: for mongosh, where it is a whole answer.
+ *
+ * Over the view, which has few fields of each object: `$graphLookup` keeps all it finds in 100 MB, and fails beyond.
+ */
+export function chainStages(id: StoredId, collection: string): Document[] {
   return [
     { $match: { _id: id } },
     {
       $graphLookup: {
-        from: collection,
-        startWith: `$${field}`,
-        connectFromField: field,
+        from: chainViewOf(collection),
+        startWith: "$parent",
+        connectFromField: "parent",
         connectToField: "_id",
         as: "chain",
         depthField: "steps",
-        maxDepth: chainStepsMax,
+        maxDepth: stepsMax,
       },
     },
     {
       $project: {
         ...labelFields,
-        chain: {
-          $map: {
-            input: "$chain",
-            as: "one",
-            in: { _id: "$$one._id", steps: "$$one.steps" },
-          },
-        },
+        chain: { $sortArray: { input: "$chain", sortBy: { steps: 1 } } },
       },
     },
   ];
 }
 
-/** A list a million long has a path that long: its end near the object is what a person reads. */
-const chainStepsMax = 200;
+/** A path longer than this is a list: its end near the object is what a person reads. */
+const stepsMax = 200;
+/** Steps told of such a path, one by one, near the object. */
+const lastStepsTold = 20;
 
-/** Ids from the root down to the object's parent, of what `chainStages` gives. */
-export function idsAbove(start: Document | undefined): StoredId[] {
-  const chain = (start?.["chain"] ?? []) as { _id: StoredId; steps: number }[];
-  return [...chain].sort((one, two) => Number(two.steps) - Number(one.steps)).map(({ _id }) => _id);
-}
-
-/** A path this long is a list: its end near the object is what a person reads. */
-export const stepsShown = 200;
+/** A path from a root. */
+export type Path = {
+  /** Steps before the first of `steps`. */
+  readonly omittedCount: number;
+  /** How those are called, repeated ones once; "" where it is not known. */
+  readonly omitted: string;
+  readonly steps: readonly Step[];
+};
 
 /** A path in one line. Its first step is often the list of all roots, which says little. */
-export function shownPath(steps: readonly Step[]): string {
-  return pathText(steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps);
+export function shownPath({ steps, omitted, omittedCount }: Path): string {
+  const shown = steps.length > 1 && steps[0]?.id === "_ROOTS_" ? steps.slice(1) : steps;
+  if (omittedCount === 0) return pathText(shown);
+  const before = omitted === "" ? "" : `${omitted} → `;
+  return `${before}… (${omittedCount.toLocaleString("en")} steps) → ${pathText(shown)}`;
 }
 
 /**
@@ -92,34 +105,53 @@ export function dominatedStages(
   ];
 }
 
-/** The path from the root to an object, every step labelled. `ids` run from the root down to it. */
-export async function labelledPath(
-  ids: readonly StoredId[],
-  context: QueryContext,
-): Promise<Step[]> {
-  const steps: Step[] = [];
-  for (const [index, id] of ids.entries()) {
-    const step = await stepOf(id, ids[index + 1], context);
-    if (step !== undefined) steps.push(step);
-  }
-  return steps;
-}
-
 /**
- * The shortest path from a root to an object, every step labelled, as far up as its last steps: holder by holder, as
- * `$graphLookup` would keep whole documents in memory, and fail where they are large.
+ * The shortest path from a root to an object, every step labelled.
+ *
+ * Holder by holder, each a look-up by id. Of a path through a long list, the steps near the object; what is before
+ * them is told by the object's shape, if the dump has shapes.
+ *
+ * @param next - an object below, to which the path goes on
  */
-export async function pathTo(id: StoredId, context: QueryContext): Promise<Step[]> {
+export async function pathTo(id: StoredId, context: QueryContext, next?: StoredId): Promise<Path> {
   const steps: Step[] = [];
   let wanted: StoredId | undefined = id;
-  while (wanted !== undefined && steps.length < stepsShown) {
+  let told = stepsMax + 1;
+  while (wanted !== undefined && steps.length < told) {
     context.signal?.throwIfAborted();
-    const step = await stepOf(wanted, steps[0]?.id, context);
+    const step = await stepOf(wanted, steps[0]?.id ?? next, context);
     if (step === undefined) break;
+    if (steps.length === 0 && (step.object.depth ?? 0) > stepsMax) told = lastStepsTold;
     steps.unshift(step);
     wanted = step.object.parent;
   }
-  return steps;
+  const omittedCount = wanted === undefined ? 0 : (steps[0]?.object.depth ?? 0);
+  const omitted = omittedCount === 0 ? "" : await beforeSteps(steps, context);
+  return { steps, omittedCount, omitted };
+}
+
+/** The one path of shapes that goes on with these steps, up to the first of them; "" where there is none, or several. */
+async function beforeSteps(steps: readonly Step[], { db, dump }: QueryContext): Promise<string> {
+  const last = steps.at(-1)?.object;
+  if (dump.shapes === undefined || last === undefined) return "";
+  const { type, class_name = null } = last;
+  const shapes = await db
+    .collection<ShapeDocument>(shapesCollectionOf(dump.collection))
+    .find({ class_name, type } as Filter<ShapeDocument>, { projection: { path: 1 } })
+    .toArray();
+  const labels: string[] = [];
+  for (const { label, object } of steps.slice(0, -1)) {
+    const told = listTypes.has(object.type ?? "") ? `${label}[…]` : label;
+    if (labels.at(-1) !== told) labels.push(told);
+  }
+  const paths = shapes
+    .map(({ path = "" }) => path.split(pathArrow))
+    .filter((path) =>
+      labels.every((label, at) => path[path.length - labels.length + at] === label),
+    );
+  const [found] = paths;
+  if (found === undefined || paths.length > 1) return "";
+  return found.slice(0, found.length - labels.length + 1).join(pathArrow);
 }
 
 async function stepOf(

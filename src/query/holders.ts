@@ -1,7 +1,7 @@
 import type { Document } from "mongodb";
 import type { HeapDocument, QueryContext, StoredId } from "./define-query.js";
 import { documentsById } from "./documents-by-id.js";
-import { labelFields, labelOf } from "./object-labels.js";
+import { labelFields, labelOf, listTypes } from "./object-labels.js";
 
 /** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
 const namedReferencesMax = 64;
@@ -24,7 +24,7 @@ const holderFields: Document = {
   name: 1,
   references: {
     $cond: [
-      { $in: ["$type", ["ARRAY", "array", "HASH"]] },
+      { $in: ["$type", [...listTypes]] },
       [],
       { $slice: [{ $ifNull: ["$references", []] }, namedReferencesMax] },
     ],
@@ -54,7 +54,7 @@ export async function learn(
       dominator: object.dominator,
       references: (object["references"] ?? []) as StoredId[],
       names: (object["reference_names"] ?? []) as string[],
-      isList: ["ARRAY", "array", "HASH"].includes(object.type ?? ""),
+      isList: listTypes.has(object.type ?? ""),
     });
   }
 }

@@ -214,21 +214,38 @@ export function edgeOf(holder: HeapDocument, target: StoredId): string {
   return "";
 }
 
-/** A path in one line: `Shop::Broker → @subscribers → Array[37] → proc at app.rb:19`. */
-export function pathText(
-  steps: readonly { readonly label: string; readonly edge: string }[],
-): string {
-  return steps
-    .map(({ label, edge }, index) => {
-      const next = steps[index + 1]?.label;
-      // `Shop → Broker → Shop::Broker` says one thing twice.
-      if (next === undefined || edge === "" || next === edge || next.endsWith(`::${edge}`))
-        return label;
-      return edge.startsWith("[") || edge.startsWith("{")
-        ? `${label}${edge}`
-        : `${label} → ${edge}`;
-    })
-    .join(" → ");
+/** Objects whose elements are told as `[…]`. */
+export const listTypes: ReadonlySet<string> = new Set(["ARRAY", "array", "HASH"]);
+
+export const pathArrow = " → ";
+/** From so many on, steps that are alike are told once, with their number. */
+const runMin = 4;
+
+type TextStep = { readonly label: string; readonly edge: string };
+
+/** A path in one line: `Shop::Broker → @subscribers → Array[37] → proc at app.rb:19`, `ListNode → @next (×20) → …`. */
+export function pathText(steps: readonly TextStep[]): string {
+  const texts: string[] = [];
+  for (let at = 0; at < steps.length;) {
+    const step = steps[at] as TextStep;
+    let end = at + 1;
+    while (steps[end]?.label === step.label && steps[end]?.edge === step.edge) end++;
+    const isRun = end - at >= runMin;
+    if (!isRun) end = at + 1;
+    const text = stepText(step, steps[end]?.label);
+    texts.push(isRun ? `${text} (×${end - at})` : text);
+    at = end;
+  }
+  return texts.join(pathArrow);
+}
+
+function stepText({ label, edge }: TextStep, next: string | undefined): string {
+  // `Shop → Broker → Shop::Broker` says one thing twice.
+  if (next === undefined || edge === "" || next === edge || next.endsWith(`::${edge}`))
+    return label;
+  return edge.startsWith("[") || edge.startsWith("{")
+    ? `${label}${edge}`
+    : `${label}${pathArrow}${edge}`;
 }
 
 /** An id in hexadecimal where it is an address, as it is elsewhere; those above 2^63 are stored as decimal text. */

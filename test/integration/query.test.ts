@@ -4,7 +4,9 @@ import type { Document } from "mongodb";
 import { importDump } from "../../src/index.js";
 import { indexedRetainedCountMin as indexed } from "../../src/load/indexes.js";
 import { indexedRetainedCountMin as queried } from "../../src/query/one-dump/dominators.js";
+import type { StoredId } from "../../src/query/define-query.js";
 import { queries } from "../../src/query/queries.js";
+import { ask } from "../../src/query/query.js";
 import { testDatabase, testEnvironment, type TestDatabase } from "../support/mongod.js";
 import { repositoryPath, run, type Outcome } from "../support/run.js";
 
@@ -163,6 +165,32 @@ describe("heapdump-query", () => {
         .aggregate([...stages])
         .explain("queryPlanner");
       assert.doesNotMatch(JSON.stringify(plan), /"COLLSCAN"/, one.name);
+    }
+  });
+
+  it("examines few objects for any question on one object, in all it asks the server", async () => {
+    const state = await test.db.collection("C").findOne({ class_name: "Shop::RequestState" });
+    const popular = await test.db.collection("C").findOne({}, { sort: { referrer_count: -1 } });
+    const objects = await test.db.collection("C").countDocuments();
+    const ids = [await subscribersOf("C"), state?._id, popular?._id, "_ROOTS_"] as StoredId[];
+    for (const one of queries.filter(({ takes }) => takes.startsWith("id"))) {
+      for (const id of ids) {
+        await test.db.command({ profile: 2 });
+        const given = { id, names: [], where: {}, whereText: "", all: 5 };
+        await ask(test.db, one, given, { dump: "C", limit: 20 });
+        await test.db.command({ profile: 0 });
+        const operations = await test.db
+          .collection("system.profile")
+          .find({ ns: new RegExp(`^${test.name}\\.(C|\\$cmd\\.aggregate)`) })
+          .toArray();
+        await test.db.dropCollection("system.profile");
+        assert.ok(operations.length > 0, one.name);
+        for (const { planSummary, docsExamined } of operations) {
+          const what = `${one.name} of ${String(id)}: ${String(planSummary)}`;
+          assert.doesNotMatch(String(planSummary), /COLLSCAN/, what);
+          assert.ok(Number(docsExamined ?? 0) < objects / 20, `${what} ${String(docsExamined)}`);
+        }
+      }
     }
   });
 

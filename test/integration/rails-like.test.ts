@@ -118,6 +118,28 @@ describe("a leak planted in a Rails-like Ruby process", () => {
     assert.equal(rows[0]?.["dominator_retains"], count);
   });
 
+  it("tells a path through a long list by its ends", async () => {
+    const end = await test.db
+      .collection("rails")
+      .findOne({ class_name: "ListNode" }, { sort: { depth: -1 } });
+    const rows = await rowsOf("path", `0x${Number(end?._id).toString(16)}`);
+    const count = facts.counts["ListNode"] ?? 0;
+    assert.match(String(rows[0]?.["label"]), / → ListNode$/);
+    assert.match(String(rows[0]?.["edge"]), /^\([\d,]+ steps/);
+    assert.equal(rows.at(-1)?.["step"], end?.["depth"]);
+    assert.ok(Number(end?.["depth"]) >= count);
+    const told = rows.slice(1);
+    assert.ok(told.length >= 10 && told.every((row) => row["label"] === "ListNode"));
+    for (const [index, row] of told.entries()) {
+      const above = await test.db.collection("rails").findOne({ _id: row["id"] as never });
+      assert.equal(above?.["depth"], row["step"]);
+      const next = told[index + 1];
+      if (next === undefined) continue;
+      const below = await test.db.collection("rails").findOne({ _id: next["id"] as never });
+      assert.equal(below?.["parent"], row["id"]);
+    }
+  });
+
   /** Every group, in one order, without what may be any of its objects. */
   async function groupsOf(dump: DumpEntry, where: Document): Promise<unknown> {
     const given = { names: [], where, whereText: "", all: 1 };

@@ -5,14 +5,7 @@ import {
   type QueryContext,
   type StoredId,
 } from "../define-query.js";
-import {
-  chainStages,
-  idsAbove,
-  labelledPath,
-  objectsOf,
-  shownPath,
-  type Step,
-} from "../ancestors.js";
+import { chainStages, objectsOf, pathTo, shownPath, type Path } from "../ancestors.js";
 import {
   edgeFields,
   edgeOf,
@@ -281,7 +274,7 @@ export const path = defineQuery({
   ],
   pipeline: ({ id }, dump) => ({
     collection: dump.collection,
-    stages: chainStages(givenId(id), dump.collection, "parent"),
+    stages: chainStages(givenId(id), dump.collection),
   }),
   answer: async (found, given, context) => {
     const id = givenId(given.id);
@@ -298,22 +291,36 @@ export const path = defineQuery({
         ],
       };
     }
-    const paths = [await labelledPath([...idsAbove(start), id], context)];
+    const paths = [await pathTo(id, context)];
     if (given.all > 1) paths.push(...(await otherPaths(id, start, given.all - 1, context)));
-    const rows = paths.flatMap((steps, number) =>
-      steps.map((step, index) => ({
-        path: number + 1,
-        step: index,
-        id: step.id,
-        label: step.label,
-        edge: step.edge,
-        retained_size: step.object.retained_size,
-        retained_count: step.object.retained_count,
-      })),
-    );
-    return { rows, notes: paths.map(shownPath) };
+    return { rows: paths.flatMap(rowsOfPath), notes: paths.map(shownPath) };
   },
 });
+
+/** Steps are numbered from the root, whether all are told or not. */
+function rowsOfPath(
+  { steps, omitted, omittedCount }: Path,
+  index: number,
+): Record<string, unknown>[] {
+  const number = index + 1;
+  const rows: Record<string, unknown>[] = steps.map((step, at) => ({
+    path: number,
+    step: omittedCount + at,
+    id: step.id,
+    label: step.label,
+    edge: step.edge,
+    retained_size: step.object.retained_size,
+    retained_count: step.object.retained_count,
+  }));
+  if (omittedCount > 0) {
+    const edge = `(${omittedCount.toLocaleString("en")} steps, repeated ones told once)`;
+    rows.unshift({ path: number, step: 0, label: omitted === "" ? "…" : omitted, edge });
+  }
+  return rows;
+}
+
+/** Holders looked through for other paths: an object that more know is known everywhere. */
+const holdersMax = 1_000;
 
 /** Paths through the other referrers, shortest first, that do not lead through the object itself. */
 async function otherPaths(
@@ -321,25 +328,28 @@ async function otherPaths(
   start: HeapDocument,
   count: number,
   context: QueryContext,
-): Promise<Step[][]> {
+): Promise<Path[]> {
   const holders = await context.objects
     .aggregate<HeapDocument>([
       { $match: { references: id, depth: { $exists: true } } },
+      { $limit: holdersMax },
       { $project: { depth: 1, kind: edgeFields(id)["edge_kind"] } },
       { $match: { kind: { $ne: "w" } } },
       { $sort: { depth: 1, _id: 1 } },
       { $limit: count * 4 + 1 },
     ])
     .toArray();
-  const paths: Step[][] = [];
+  const paths: Path[] = [];
   for (const holder of holders) {
     if (holder._id === start.parent || paths.length === count) continue;
-    const [chain] = await context.objects
-      .aggregate(chainStages(holder._id, context.dump.collection, "parent"))
-      .toArray();
-    if (chain === undefined) continue;
-    const ids = [...idsAbove(chain), holder._id];
-    if (!ids.includes(id)) paths.push(await labelledPath([...ids, id], context));
+    const above = await pathTo(holder._id, context, id);
+    if (above.steps.some((step) => step.id === id)) continue;
+    const own = await objectsOf([id], context);
+    const object = own.get(id);
+    if (object !== undefined) {
+      const last = { id, label: labelOf(object), edge: "", object };
+      paths.push({ ...above, steps: [...above.steps, last] });
+    }
   }
   return paths;
 }

@@ -1,12 +1,6 @@
 import type { Document } from "mongodb";
-import { chainStages, dominatedStages, idsAbove, labelledPath, shownPath } from "../ancestors.js";
-import {
-  byRetained,
-  defineQuery,
-  type HeapDocument,
-  type QueryContext,
-  type StoredId,
-} from "../define-query.js";
+import { dominatedStages, pathTo, shownPath } from "../ancestors.js";
+import { byRetained, defineQuery, type HeapDocument, type QueryContext } from "../define-query.js";
 import { idText, labelFields, labelOf } from "../object-labels.js";
 import { indexedRetainedCountMin } from "./dominators.js";
 
@@ -77,7 +71,7 @@ export const suspects = defineQuery({
       // An accumulation point holds most of its weight in many objects of one kind.
       if (alike === undefined || alike.count < alikeMin || alike.weight * 2 < weightOf(one))
         continue;
-      const path = await pathTo(one._id, context);
+      const path = shownPath(await pathTo(one._id, context));
       const share = (weightOf(one) / total) * 100;
       rows.push({
         id: one._id,
@@ -130,11 +124,4 @@ async function largestKind(
   const scale = Math.max(1, reference_count / childrenSampled);
   const [label, { count, weight }] = largest;
   return { label, count: Math.round(count * scale), weight: weight * scale };
-}
-
-async function pathTo(id: StoredId, context: QueryContext): Promise<string> {
-  const [start] = await context.objects
-    .aggregate(chainStages(id, context.dump.collection, "parent"))
-    .toArray();
-  return shownPath(await labelledPath([...idsAbove(start), id], context));
 }
