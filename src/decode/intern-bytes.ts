@@ -1,10 +1,18 @@
+import { wordsOf, wordsStandAt, type Words } from "../word-bytes.js";
+import { viewOf } from "./json-bytes.js";
+
 /** Distinct short texts, numbered in the order of their first appearance. */
 export type Interner = {
   /** The number of the text in bytes[start..end). The bytes must be valid UTF-8. */
   codeOfBytes(bytes: Buffer, start: number, end: number): number;
+  /** The same for the inside of a JSON string; -1: it holds a backslash, the bytes are not the text. */
+  codeOfPlain(bytes: Buffer, start: number, end: number): number;
   codeOf(text: string): number;
   readonly names: string[];
 };
+
+const recentMax = 8;
+const recentBytesMax = 200;
 
 /**
  * Numbers texts without making a string for each occurrence: types, files and class names repeat millions of times.
@@ -53,8 +61,34 @@ export function createInterner(): Interner {
     }
   }
 
+  /** Met lately, without a backslash, the usual one first. */
+  const recent: { readonly words: Words; readonly code: number }[] = [];
+
+  function codeOfPlain(bytes: Buffer, start: number, end: number): number {
+    const view = viewOf(bytes);
+    for (let index = 0; index < recent.length; index++) {
+      const candidate = recent[index] as { readonly words: Words; readonly code: number };
+      if (candidate.words.length !== end - start) continue;
+      if (!wordsStandAt(candidate.words, view, start, bytes.length)) continue;
+      if (index > 0) {
+        recent[index] = recent[index - 1] as { readonly words: Words; readonly code: number };
+        recent[index - 1] = candidate;
+      }
+      return candidate.code;
+    }
+    const text = bytes.subarray(start, end);
+    for (let at = start; at < end; at++) if (bytes[at] === 0x5c) return -1;
+    const code = codeOfBytes(bytes, start, end);
+    if (text.length <= recentBytesMax) {
+      recent.splice(recentMax - 1);
+      recent.push({ words: wordsOf(text), code });
+    }
+    return code;
+  }
+
   return {
     codeOfBytes,
+    codeOfPlain,
     codeOf: (text) => {
       const bytes = Buffer.from(text, "utf8");
       return codeOfBytes(bytes, 0, bytes.length);

@@ -46,13 +46,39 @@ const objspaceKey = keyCodesOf([
   "value",
 ]);
 
-const rootType = Buffer.from("ROOT");
-const headerType = Buffer.from("HEADER");
 const classType = Buffer.from("CLASS");
 const moduleType = Buffer.from("MODULE");
-const imemoType = Buffer.from("IMEMO");
-const includedType = Buffer.from("ICLASS");
-const stringType = Buffer.from("STRING");
+/** What the scan makes of a type. */
+const enum TypeKind {
+  ordinary,
+  /** A root or a header: the plain path knows them. */
+  notAnObject,
+  /** A class or a module. */
+  class,
+  includedClass,
+  imemo,
+  string,
+}
+
+function typeKindOf(name: string): TypeKind {
+  switch (name) {
+    case "ROOT":
+    case "HEADER":
+      return TypeKind.notAnObject;
+    case "CLASS":
+    case "MODULE":
+      return TypeKind.class;
+    case "ICLASS":
+      return TypeKind.includedClass;
+    case "IMEMO":
+      return TypeKind.imemo;
+    case "STRING":
+      return TypeKind.string;
+    default:
+      return TypeKind.ordinary;
+  }
+}
+
 const procStruct = Buffer.from("proc");
 const envStruct = Buffer.from("VM/env");
 const envImemo = Buffer.from("env");
@@ -169,29 +195,25 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
     return rolledBack(sink);
   const typeFrom = (starts[1] as number) + 1;
   const typeTo = (ends[1] as number) - 1;
-  if (typeTo === typeFrom || typeTo - typeFrom > 60 || hasEscape(bytes, typeFrom, typeTo)) {
-    return rolledBack(sink);
-  }
-  if (
-    equalBytes(bytes, typeFrom, typeTo, rootType) ||
-    equalBytes(bytes, typeFrom, typeTo, headerType)
-  ) {
-    return rolledBack(sink);
-  }
+  if (typeTo === typeFrom || typeTo - typeFrom > 60) return rolledBack(sink);
+  const typeCode = sink.names.types.codeOfPlain(bytes, typeFrom, typeTo);
+  if (typeCode < 0) return rolledBack(sink);
+  const kind = (sink.typeKinds[typeCode] ??= typeKindOf(sink.names.types.names[typeCode] ?? ""));
+  if (kind === TypeKind.notAnObject) return rolledBack(sink);
   const referenceCount = sink.referenceCount - (sink.firstReference[position] as number);
   if (referenceNameCount >= 0 && referenceNameCount !== referenceCount) return rolledBack(sink);
   if (starts[12] !== -1 && !scanKinds(bytes, referenceCount, sink)) return rolledBack(sink);
   if (starts[13] !== -1) return rolledBack(sink); // `root` belongs to ROOT lines.
   sink.ids[position] = id;
-  sink.classIds[position] = equalBytes(bytes, typeFrom, typeTo, imemoType) ? NaN : classId;
+  sink.classIds[position] = kind === TypeKind.imemo ? NaN : classId;
   sink.sizes[position] = size;
-  sink.typeCodes[position] = sink.names.types.codeOfBytes(bytes, typeFrom, typeTo);
+  sink.typeCodes[position] = typeCode;
   sink.generations[position] = generation;
-  if (!scanNames(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
-  if (!scanLabel(bytes, position, typeFrom, typeTo, line, sink)) return rolledBack(sink);
+  if (!scanNames(bytes, position, kind, line, sink)) return rolledBack(sink);
+  if (!scanLabel(bytes, position, kind, line, sink)) return rolledBack(sink);
   if (referenceNameCount > 0) sink.hasReferenceNames = true;
   sink.textHashes[position] =
-    isText && equalBytes(bytes, typeFrom, typeTo, stringType)
+    isText && kind === TypeKind.string
       ? textHash(bytes, (starts[16] as number) + 1, (ends[16] as number) - 1)
       : NaN;
   sink.commit();
@@ -224,16 +246,12 @@ function textHash(bytes: Buffer, from: number, to: number): number {
 function scanLabel(
   bytes: Buffer,
   position: number,
-  typeFrom: number,
-  typeTo: number,
+  kind: TypeKind,
   line: number,
   sink: ScanSink,
 ): boolean {
-  const isClass =
-    equalBytes(bytes, typeFrom, typeTo, classType) ||
-    equalBytes(bytes, typeFrom, typeTo, moduleType) ||
-    equalBytes(bytes, typeFrom, typeTo, includedType);
-  if (isClass) return labelled(bytes, starts[8] as number, ends[8] as number, position, sink);
+  if (kind === TypeKind.class || kind === TypeKind.includedClass)
+    return labelled(bytes, starts[8] as number, ends[8] as number, position, sink);
   const [structFrom, structTo] = [starts[14] as number, ends[14] as number];
   const [imemoFrom, imemoTo] = [starts[15] as number, ends[15] as number];
   if (structFrom === -1 && imemoFrom === -1) return true;
@@ -251,7 +269,7 @@ function scanLabel(
     sink.labels.set(position, "env");
     return true;
   }
-  const hasClass = starts[2] !== -1 && !equalBytes(bytes, typeFrom, typeTo, imemoType);
+  const hasClass = starts[2] !== -1 && kind !== TypeKind.imemo;
   if (hasClass || starts[10] !== -1) {
     return !hasEscape(bytes, structFrom, structTo) && !hasEscape(bytes, imemoFrom, imemoTo);
   }
@@ -284,8 +302,7 @@ function fileCodeOf(bytes: Buffer, sink: ScanSink): number {
 function scanNames(
   bytes: Buffer,
   position: number,
-  typeFrom: number,
-  typeTo: number,
+  kind: TypeKind,
   line: number,
   sink: ScanSink,
 ): boolean {
@@ -294,22 +311,19 @@ function scanNames(
   if (starts[5] !== -1) {
     const from = (starts[5] as number) + 1;
     const to = (ends[5] as number) - 1;
-    if (hasEscape(bytes, from, to)) return false;
-    sink.siteCodes[position] = sink.names.sites.codeOf(
-      sink.names.files.codeOfBytes(bytes, from, to),
-      line,
-    );
+    const file = sink.names.files.codeOfPlain(bytes, from, to);
+    if (file < 0) return false;
+    sink.siteCodes[position] = sink.names.sites.codeOf(file, line);
   }
   if (starts[10] !== -1) {
     const from = (starts[10] as number) + 1;
     const to = (ends[10] as number) - 1;
-    if (to === from || hasEscape(bytes, from, to)) return false;
-    sink.classNameCodes[position] = sink.names.classNames.codeOfBytes(bytes, from, to);
+    if (to === from) return false;
+    const className = sink.names.classNames.codeOfPlain(bytes, from, to);
+    if (className < 0) return false;
+    sink.classNameCodes[position] = className;
   }
-  if (
-    equalBytes(bytes, typeFrom, typeTo, classType) ||
-    equalBytes(bytes, typeFrom, typeTo, moduleType)
-  ) {
+  if (kind === TypeKind.class) {
     for (const key of [8, 9]) {
       const from = (starts[key] as number) + 1;
       const to = (ends[key] as number) - 1;

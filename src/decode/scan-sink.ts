@@ -47,6 +47,8 @@ export function createScanNames(): ScanNames {
 export class ScanSink {
   readonly names: ScanNames;
   readonly keys: KnownKeys = createKnownKeys();
+  /** What the scan makes of each type, by its code. */
+  readonly typeKinds: number[] = [];
   objectCount = 0;
   referenceCount = 0;
   ids = new Float64Array(1 << 14);
