@@ -54,7 +54,10 @@ export async function learn(
       dominator: object.dominator,
       references: (object["references"] ?? []) as StoredId[],
       names: (object["reference_names"] ?? []) as string[],
-      isList: listTypes.has(object.type ?? ""),
+      isList:
+        listTypes.has(object.type ?? "") ||
+        // V8 puts a JavaScript array's elements below the array itself.
+        (object.type === "object" && object.class_name === "Array"),
     });
   }
 }

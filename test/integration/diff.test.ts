@@ -198,6 +198,17 @@ describe("heapdump-diff", () => {
       );
     });
 
+    it("says of what leaked what retainers says of the class, from the shapes found at import", async () => {
+      const groups = (await diffJson("rbA", "rbB", "rbC", "--limit", "1000")).groups as Group[];
+      const leaked = groups.find((group) => group.class_name === "Leaked");
+      const asked = await retainersOf("rbC", "--class", "Leaked");
+      const ways = (rows: readonly Document[]): unknown[][] =>
+        rows.map(({ path, dominator, dominator_retains }) => [path, dominator, dominator_retains]);
+      assert.deepEqual(ways(leaked?.holders ?? []), ways(asked));
+      assert.equal(asked[0]?.count, 900);
+      assert.equal(leaked?.holders[0]?.count, 500);
+    });
+
     it("differs from what addresses alone say, which is wrong", async () => {
       const churned = async (dump: string): Promise<Set<string>> =>
         new Set(

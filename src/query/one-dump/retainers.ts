@@ -317,6 +317,7 @@ function stepText(holder: Holder, target: StoredId): string {
   if (holder.isList) return `${holder.label}[…]`;
   const index = holder.references.indexOf(target);
   const name = index < 0 ? "" : (holder.names[index] ?? "");
+  if (/^\d+$/.test(name)) return `${holder.label}[…]`;
   if (name === "" || name === "envval" || name === "(environment)") return holder.label;
   return `${holder.label}.${name}`;
 }
