@@ -9,18 +9,17 @@ import { retainedSizesOf } from "./retained-sizes.js";
  * Linear memory, no recursion: about 70 bytes a node and 4 bytes an edge at its peak.
  */
 export function measureHeap(graph: HeapGraph): HeapMeasures {
-  const { depth, parent } = distancesOf(graph);
   const tree = dominatorTreeOf(graph);
   const dominator = new Int32Array(graph.nodeCount).fill(-1);
   for (let position = 1; position <= tree.reached; position++) {
     const above = tree.dominatorAt[position] as number;
     dominator[tree.nodeAt[position] as number] = tree.nodeAt[above] as number;
   }
+  const retained = retainedSizesOf(tree, graph.shallowSize);
   return {
-    depth,
-    parent,
+    ...distancesOf(graph), // Behind the dominators, which take the most memory.
     dominator,
-    ...retainedSizesOf(tree, graph.shallowSize),
+    ...retained,
     referrerCount: referrerCountsOf(graph),
   };
 }
