@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import type { Db } from "mongodb";
+import { summariesCollection } from "../schemas/collection-names.js";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { pinDump } from "../src/load/prune.js";
 import { serverFor } from "../src/load/server/server.js";
@@ -11,6 +12,7 @@ import {
   trendTable,
   twoDumpsTables,
 } from "../src/query/across-dumps/diff-tables.js";
+import { growthPipeline } from "../src/query/across-dumps/growth.js";
 import { prometheusText } from "../src/report/prometheus.js";
 import { toolVersion } from "../src/tool-version.js";
 import { takeLock, watchLock } from "../src/watch/lock.js";
@@ -36,6 +38,7 @@ const usage = `usage: heapdump-diff [options] A B        what grew from dump A t
       --fail-on LIMITS     exit 3 on growth above, as 'count>100,bytes>10MB,retained>1GiB,pct>20': one of the
                            absolute limits, and the percentage too where it is given
       --json               one JSON object on stdout
+      --pipeline           of A B: the aggregation that finds the growth, to be pasted into mongosh; nothing is asked
  with --latest:
       --series NAME        only this series, like app@host
       --baseline DUMP      compare with this dump instead of the one before
@@ -60,6 +63,7 @@ const options = {
   limit: { type: "string" },
   "fail-on": { type: "string" },
   json: { type: "boolean" },
+  pipeline: { type: "boolean" },
   latest: { type: "boolean" },
   series: { type: "string" },
   baseline: { type: "string" },
@@ -111,12 +115,23 @@ function taskOf(values: Values, names: readonly string[]): Task {
   const ofLatest = ["baseline", "window", "prometheus", "webhook", "webhook-on"] as const;
   onlyWith("--latest", asks[1], values, ofLatest);
   onlyWith("prune", asks[0], values, ["keep", "keep-weekly", "dry-run"]);
+  if (asks.some(Boolean) && values.pipeline === true) throw badOption("--pipeline goes with A B");
   if (asks[0] === true) return pruneTask(values);
   if (asks[1] === true && names.length === 0) return latestTask(values, limit);
   if (asks[2] === true && names.length === 0) return pinTask(values);
   const [first, second, third] = names;
   if (asks.some(Boolean) || first === undefined || second === undefined || names.length > 3) {
     throw badOption(`expected two or three dumps, or --latest, or prune; found ${names.length}`);
+  }
+  if (values.pipeline === true) {
+    if (third !== undefined)
+      throw badOption("--pipeline: the objects of three dumps are merged here");
+    return (database) => {
+      const text = JSON.stringify(growthPipeline(first, second), null, 2);
+      const collection = `db.getSiblingDB(${JSON.stringify(database.databaseName)}).${summariesCollection}`;
+      print(`${collection}.aggregate(${text})\n`);
+      return Promise.resolve(exitCodes.ok);
+    };
   }
   const thresholds = values["fail-on"] === undefined ? [] : parseThresholds(values["fail-on"]);
   if (third === undefined) {

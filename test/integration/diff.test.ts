@@ -8,7 +8,7 @@ import fc from "fast-check";
 import { Long, type Db, type Document } from "mongodb";
 import { importDump } from "../../src/index.js";
 import { mergeObjects } from "../../src/query/across-dumps/merge-objects.js";
-import { testDatabase, type TestDatabase } from "../support/mongod.js";
+import { testDatabase, testEnvironment, type TestDatabase } from "../support/mongod.js";
 import { repositoryPath, run } from "../support/run.js";
 
 const runProgram = promisify(execFile);
@@ -130,6 +130,29 @@ describe("heapdump-diff", () => {
         /Shop::Broker\.@subscribers → Array\[…\] → proc at \S+:19 → env +Array 0x/,
       );
       assert.match(stdout, /^ +0x[0-9a-f]+: .*@subscribers → Array\[\d+\] → proc .*Shop::Line$/m);
+    });
+
+    it("prints an aggregation with which mongosh finds the same growth", async () => {
+      const { code, stdout } = await diff("gemA", "gemB", "--pipeline");
+      assert.equal(code, 0);
+      const { stdout: found } = await runProgram(
+        repositoryPath("node_modules/.bin/mongosh"),
+        [test.uri, "--quiet", "--eval", `EJSON.stringify(${stdout.trim()}.toArray())`],
+        { env: testEnvironment(), maxBuffer: 100_000_000 },
+      );
+      const { growth } = await diffJson("gemA", "gemB", "--limit", "100000");
+      // The words and percentages are made of these.
+      const made = ["change", "percent", "bytes_percent", "retained_bytes_percent"];
+      const expected = (growth as Document[]).map((row) =>
+        Object.fromEntries(Object.entries(row).filter(([key]) => !made.includes(key))),
+      );
+      assert.ok(expected.length > 10);
+      const sorted = (rows: Document[]): Document[] =>
+        rows.sort((one, two) => (`${one.by} ${one.name}` < `${two.by} ${two.name}` ? -1 : 1));
+      assert.deepEqual(sorted(JSON.parse(found) as Document[]), sorted(expected));
+      for (const args of [["gemA", "gemB", "gemC"], ["--latest"], ["prune"]]) {
+        assert.equal((await diff(...args, "--pipeline")).code, 2, args.join(" "));
+      }
     });
 
     it("finds nothing between a dump and itself", async () => {

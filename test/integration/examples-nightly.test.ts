@@ -74,6 +74,12 @@ describe("examples/nightly", () => {
     assert.match(schedule ?? "", /^(?:(?:\*|\d+) ){5}$/);
     // cron takes a bare % for the end of the line.
     assert.doesNotMatch(command ?? "", /(?<!\\)%/);
+    // Debian's crontab checks with -n, cronie's with -T; one that knows neither would install the file.
+    const { stderr: manual } = spawnSync("crontab", ["-h"], { encoding: "utf8" });
+    const dryRun = /-n\s+\(dry run/.test(manual ?? "")
+      ? "-n"
+      : /^\s*-T\b/m.test(manual ?? "") && "-T";
+    if (dryRun !== false) asksIfThere("crontab", dryRun, example("crontab"));
     const log = join(folder, "log");
     const environment = { HEAPDUMP_FOLDER: dumps, HEAPDUMP_LOG: log };
     const outputs: string[] = [];
@@ -118,6 +124,8 @@ describe("examples/nightly", () => {
   it("Kubernetes: the manifest is whole, and the container's command runs", () => {
     const job = loadYaml(readFileSync(example("kubernetes/cronjob.yaml"), "utf8")) as Document;
     assert.deepEqual([job.apiVersion, job.kind], ["batch/v1", "CronJob"]);
+    asksIfThere("kubernetes-validate", "--strict", example("kubernetes/cronjob.yaml"));
+    asksIfThere("kubeconform", "-strict", example("kubernetes/cronjob.yaml"));
     const spec = job.spec as Document;
     assert.equal(spec.concurrencyPolicy, "Forbid");
     const pod = spec.jobTemplate.spec.template.spec as Document;
@@ -152,6 +160,7 @@ describe("examples/nightly", () => {
     const workflow = loadYaml(
       readFileSync(example("github-actions/heap-growth.yml"), "utf8"),
     ) as Document;
+    asksIfThere("actionlint", example("github-actions/heap-growth.yml"));
     const job = workflow.jobs["heap-growth"] as Document;
     assert.match(job.services.mongo.image as string, /^mongo:/);
     const step = (job.steps as Document[]).at(-1);
@@ -168,6 +177,13 @@ describe("examples/nightly", () => {
     }
   });
 });
+
+/** Where a host's own checker is installed, it must find no fault; where it is not, there is nobody to ask. */
+function asksIfThere(checker: string, ...args: readonly string[]): void {
+  const { status, error, stdout, stderr } = spawnSync(checker, args, { encoding: "utf8" });
+  if ((error as NodeJS.ErrnoException | undefined)?.code === "ENOENT") return;
+  assert.equal(status, 0, `${checker}: ${stdout}${stderr}`);
+}
 
 function example(name: string): string {
   return repositoryPath(`examples/nightly/${name}`);

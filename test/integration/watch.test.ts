@@ -14,7 +14,7 @@ import { importDump } from "../../src/index.js";
 import { takeLock, watchLock } from "../../src/watch/lock.js";
 import { postWebhook } from "../../src/watch/webhook.js";
 import { freePort, testDatabase, type TestDatabase } from "../support/mongod.js";
-import { run } from "../support/run.js";
+import { repositoryPath, run } from "../support/run.js";
 
 describe("heapdump-diff on a schedule", () => {
   let test: TestDatabase;
@@ -248,6 +248,30 @@ describe("heapdump-diff on a schedule", () => {
       await once(holder, "exit");
       const lock = await takeLock(test.db, "killed");
       await lock.release();
+    });
+
+    it("is given back by a run that is stopped, and left by no killed one", async () => {
+      await night("stopped", 0, 10);
+      await night("stopped", 1, 20);
+      const locks = test.db.collection<{ _id: string; pid: number }>("locks");
+      for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+        await test.db.collection("diffs").deleteMany({ series: "stopped" });
+        const child = spawn(process.execPath, [
+          repositoryPath("dist/bin/heapdump-diff.js"),
+          ...["--uri", test.uri, "--db", test.name, "--latest", "--series", "stopped"],
+        ]);
+        const ended = once(child, "exit") as Promise<[number | null, string | null]>;
+        while (child.exitCode === null && (await locks.findOne({ pid: child.pid ?? 0 })) === null) {
+          await sleep(1);
+        }
+        child.kill(signal);
+        const [code, by] = await ended;
+        if (signal === "SIGKILL" && by === null) assert.equal(code, 0, "it was done already");
+        if (signal === "SIGTERM") assert.equal(await locks.countDocuments(), 0);
+      }
+      const { code, stderr } = await latest("--series", "stopped");
+      assert.equal(code, 0, stderr);
+      assert.equal(await locks.countDocuments(), 0);
     });
 
     it("is taken over from another machine when its last sign is old, not before", async () => {

@@ -1,3 +1,4 @@
+import type { Document } from "mongodb";
 import type { Growth } from "../../../schemas/diff-document.js";
 import type { SummaryDocument } from "../../../schemas/dump-entry.js";
 
@@ -33,6 +34,49 @@ export function growthBetween(
       given.set(by, place);
       return place <= limit;
     });
+}
+
+/**
+ * The same as `growthBetween`, but for words and percentages, as an aggregation over the collection of summaries: for
+ * mongosh, where a person goes on with stages of their own.
+ */
+export function growthPipeline(before: string, after: string): Document[] {
+  const quantities = ["count", "bytes", "retained_bytes"];
+  const sumIn = (dump: string, quantity: string): Document => ({
+    $sum: { $cond: [{ $eq: ["$dump", { $literal: dump }] }, `$${quantity}`, 0] },
+  });
+  const each = (valueOf: (quantity: string) => [string, unknown]): Document =>
+    Object.fromEntries(quantities.map(valueOf));
+  return [
+    { $match: { dump: { $in: [before, after] } } },
+    {
+      $group: {
+        _id: { by: "$by", name: "$name" },
+        dumps: { $sum: 1 },
+        ...each((quantity) => [`${quantity}_before`, sumIn(before, quantity)]),
+        ...each((quantity) => [`${quantity}_after`, sumIn(after, quantity)]),
+      },
+    },
+    {
+      $project: {
+        ...{ _id: 0, by: "$_id.by", name: "$_id.name", dumps: 1 },
+        ...each((quantity) => [`${quantity}_before`, 1]),
+        ...each((quantity) => [`${quantity}_after`, 1]),
+        ...each((quantity) => [
+          quantity,
+          { $subtract: [`$${quantity}_after`, `$${quantity}_before`] },
+        ]),
+      },
+    },
+    // What is in one of the dumps only has changed, whatever it weighs.
+    {
+      $match: {
+        $or: [{ dumps: 1 }, ...quantities.map((quantity) => ({ [quantity]: { $ne: 0 } }))],
+      },
+    },
+    { $unset: "dumps" },
+    { $sort: { bytes: -1, count: -1, retained_bytes: -1, name: 1 } },
+  ];
 }
 
 /** The order of all lists of changes: what gained most first, equal ones by name. */
