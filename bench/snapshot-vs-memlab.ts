@@ -1,5 +1,5 @@
 /**
- * How fast, and in how much memory, is a V8 snapshot read and measured, beside memlab?
+ * How fast, and in how much memory, is a V8 snapshot read and measured, beside memlab? And the whole import of it?
  *
  *     node dist/bench/snapshot-vs-memlab.js [ROUNDS] [ORDERS]
  *
@@ -11,6 +11,9 @@ import { createReadStream, existsSync, mkdirSync, statSync, writeFileSync } from
 import { createRequire } from "node:module";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { benchServer } from "./shared/bench-mongod.js";
+import { recordResult, repository } from "./shared/record-result.js";
+import { runApart as watched, type Outcome } from "./shared/run-apart.js";
 import { readSnapshot } from "../src/decode/v8-snapshot/read-snapshot.js";
 import { snapshotHeap } from "../src/decode/v8-snapshot/snapshot-heap.js";
 import { measureHeap } from "../src/graph/graph.js";
@@ -126,13 +129,39 @@ function median(numbers: number[]): number {
   return numbers.sort((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;
 }
 
-function compare(rounds: number, file: string): void {
+/** The whole import into a new server: documents, indexes, summaries. */
+async function importWhole(file: string, expected: Run): Promise<Outcome> {
+  const server = await benchServer();
+  try {
+    const command = join(repository, "dist", "bin", "heapdump-import.js");
+    const words = ["--uri", server.uri, "-d", "bench", "-c", "snapshot", "--json", file];
+    const outcome = await watched(process.execPath, [command, ...words]);
+    const customers = await server.client
+      .db("bench")
+      .collection("snapshot")
+      .find({ class_name: "Customer", type: "object" }, { projection: { retained_size: 1 } })
+      .toArray();
+    for (const { _id: id, retained_size: size } of customers) {
+      if (expected.retained[String(id)] !== size) throw new Error(`retained size of ${String(id)}`);
+    }
+    if (customers.length < 20_000) throw new Error("customers are missing");
+    return outcome;
+  } finally {
+    await server.stop();
+  }
+}
+
+async function compare(rounds: number, file: string): Promise<void> {
   const runs: Record<keyof typeof contenders, Run[]> = { ours: [], memlab: [] };
+  const imports: Outcome[] = [];
   for (let round = 0; round < rounds; round++) {
     runs.ours.push(runApart("ours", file));
     runs.memlab.push(runApart("memlab", file));
     check(runs.ours.at(-1) as Run, runs.memlab.at(-1) as Run);
+    imports.push(await importWhole(file, runs.ours.at(-1) as Run));
   }
+  const ofImports = (value: (outcome: Outcome) => number): number =>
+    Number(median(imports.map(value)).toFixed(1));
   const seconds = (name: keyof typeof contenders): number =>
     median(runs[name].map((run) => run.seconds));
   const cpu = (name: keyof typeof contenders): number =>
@@ -153,12 +182,15 @@ function compare(rounds: number, file: string): void {
     oursPeakMebibytes: Math.round(peak("ours")),
     memlabPeakMebibytes: Math.round(peak("memlab")),
     shareOfMemory: Number((peak("ours") / peak("memlab")).toFixed(2)),
+    importSeconds: ofImports((one) => one.seconds),
+    importCpuSeconds: ofImports((one) => one.cpuSeconds),
+    importPeakMebibytes: ofImports((one) => one.peakMebibytes),
+    importPerMemlab: Number((ofImports((one) => one.seconds) / seconds("memlab")).toFixed(2)),
     memlab: memlabVersion,
-    node: process.version,
   };
-  process.stdout.write(`${JSON.stringify(line)}\n`);
+  recordResult(line);
 }
 
 const [first, second, third] = process.argv.slice(2);
 if (first === "one") await runOne(second as keyof typeof contenders, third as string);
-else compare(Number(first ?? 3), prepare(second ?? "3000000"));
+else await compare(Number(first ?? 3), prepare(second ?? "3000000"));

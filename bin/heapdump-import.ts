@@ -4,6 +4,7 @@ import type { WriteConcernSettings } from "mongodb";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { dumpFormats, type DumpFormatName } from "../src/decode/detect-format.js";
 import type { Redaction } from "../src/decode/redact.js";
+import { shardKinds, type ShardKind } from "../src/load/shard.js";
 import { importDump, type ImportSummary, type RejectLimit } from "../src/import-dump.js";
 import { stopServer } from "../src/load/server/managed-server.js";
 import { serverFor } from "../src/load/server/server.js";
@@ -36,6 +37,7 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
       --rejects-file FILE       write refused records there too, one JSON object a line
       --redact[=all|values|/PATTERN/]  replace what strings say by length and keyed hash (key: HEAPDUMP_REDACT_KEY)
       --max-string BYTES        longest text kept of a string in a V8 snapshot; default 1024
+      --shard hashed|ranged     on a mongos: spread the objects over the shards by hash or range of their ids
       --series NAME             series for heapdump-diff --latest, like app@host
       --keep N                  then drop the objects of the series' older dumps, as heapdump-diff prune does:
       --keep-weekly N           the newest N stay (default 14), the newest of each of the last N weeks (default 8)
@@ -63,6 +65,7 @@ const options = {
   "rejects-file": { type: "string" },
   redact: { type: "string" },
   "max-string": { type: "string" },
+  shard: { type: "string" },
   series: { type: "string" },
   keep: { type: "string" },
   "keep-weekly": { type: "string" },
@@ -132,6 +135,7 @@ type Job = {
   readonly redact: Redaction | undefined;
   readonly retryForMs: number | undefined;
   readonly maxString: number | undefined;
+  readonly shard: ShardKind | undefined;
   readonly retention: RetentionPolicy | undefined;
 };
 
@@ -169,6 +173,7 @@ function jobOf(values: Values, files: readonly string[]): Job {
     redact: redactionOf(values.redact),
     retryForMs: retryForS === undefined ? undefined : retryForS * 1000,
     maxString: wholeNumber("max-string", values["max-string"], { min: 0, max: 8_000_000 }),
+    shard: shardKindOf(values.shard),
     retention: retentionPolicyOf(values),
   };
 }
@@ -203,6 +208,12 @@ function writeConcernOf(text: string | undefined): WriteConcernSettings | undefi
     "usage/bad-option",
     `--writeConcern: expected majority, a number or {"w": …}, found "${text.slice(0, 60)}"`,
   );
+}
+
+function shardKindOf(value: string | undefined): ShardKind | undefined {
+  const kind = shardKinds.find((one) => one === value);
+  if (value === undefined || kind !== undefined) return kind;
+  throw new HeapdumpError("usage/bad-option", `--shard: ${value} is neither hashed nor ranged`);
 }
 
 function redactionOf(text: string | undefined): Redaction | undefined {

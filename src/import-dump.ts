@@ -33,6 +33,7 @@ import {
   type Refused,
 } from "./load/load.js";
 import { patiently } from "./load/patience.js";
+import { mustHaveShards, shardLoading, type ShardKind } from "./load/shard.js";
 import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
 import type { ComputedFields, DocumentBlock, HeapIds } from "../schemas/document-block.js";
 import { loadingNameOf } from "../schemas/collection-names.js";
@@ -72,6 +73,8 @@ export type ImportOptions = {
   readonly retryForMs?: number | undefined;
   /** Replaces what strings say by their length and a keyed hash. */
   readonly redact?: Redaction | undefined;
+  /** On a mongos: how the objects are spread over the shards. Default: not at all. */
+  readonly shard?: ShardKind | undefined;
   /** For scheduled diffs. Default: the dump's name without what looks like a pid or time, at this host. */
   readonly series?: string | undefined;
   /** Longest text kept of strings in V8 snapshots. Default: 1024. Unit: bytes. */
@@ -128,6 +131,7 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
   const startedAt = new Date();
   const fresh = freshEntry(source, dumpName, detected.format, options, startedAt);
   const patience = { retryForMs: options.retryForMs ?? retryForMsDefault, signal: options.signal };
+  if (options.shard !== undefined) await mustHaveShards(db, patience);
   const complete = await patiently(() => registryOf(db).findOne({ _id: dumpName }), patience);
   if (complete !== null && options.drop !== true) {
     if (complete.fingerprint === (await fingerprintOf(source, options.signal))) {
@@ -140,7 +144,8 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
   try {
     const resumable = await resumableLoad(db, dumpName, source, lock, options);
     const writeConcern = options.writeConcern ?? {};
-    const target: LoadTarget = { db, dumpName, writeConcern, patience };
+    const isSharded = options.shard !== undefined;
+    const target: LoadTarget = { db, dumpName, writeConcern, patience, isSharded };
     return await loadLocked(source, detected, target, fresh, resumable, options);
   } finally {
     await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
@@ -262,6 +267,7 @@ async function loadLocked(
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
   if (resumable === undefined) {
     const { _id: _name, ...fields } = entry;
+    if (options.shard !== undefined) await shardLoading(target, options.shard, heap.ids);
     await recordScan(target, { ...fields, checkpoint: { records: 0, documents: 0 } });
   }
   let documents = resumable?.checkpoint?.documents ?? 0;
@@ -597,6 +603,7 @@ function storedOptions(options: ImportOptions): Record<string, unknown> {
     format: options.format ?? null,
     redact: options.redact === undefined ? null : options.redact.mode,
     max_string: options.maxString ?? null,
+    shard: options.shard ?? null,
   };
 }
 

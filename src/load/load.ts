@@ -52,10 +52,17 @@ export type LoadTarget = {
   readonly dumpName: string;
   readonly writeConcern: WriteConcernSettings;
   readonly patience: Patience;
+  /** The collection is going to be spread over the shards of a cluster. */
+  readonly isSharded?: boolean;
 };
 
 /** Makes the collections of a new load, without what an earlier one left. */
-export async function beginLoad({ db, dumpName, patience }: LoadTarget): Promise<void> {
+export async function beginLoad({
+  db,
+  dumpName,
+  patience,
+  isSharded = false,
+}: LoadTarget): Promise<void> {
   const loading = loadingNameOf(dumpName);
   await patiently(async () => {
     // First of all: what these say is of the collection that goes now.
@@ -68,7 +75,9 @@ export async function beginLoad({ db, dumpName, patience }: LoadTarget): Promise
     await db.dropCollection(rejectsCollectionOf(loading));
     await db.dropCollection(shapesCollectionOf(loading));
     await db.dropCollection(stringsCollectionOf(loading));
-    await db.createCollection(loading, { clusteredIndex: { key: { _id: 1 }, unique: true } });
+    // What a cluster does with clustered collections that are sharded differs by version.
+    const clustered = { clusteredIndex: { key: { _id: 1 }, unique: true } };
+    await db.createCollection(loading, isSharded ? {} : clustered);
   }, patience);
 }
 

@@ -400,6 +400,21 @@ describe("heapdump-import", () => {
     }
   });
 
+  it("refuses to shard where there are no shards, and leaves nothing behind", async () => {
+    const path = dump("shardless.json", '{"address":"0x10","type":"OBJECT"}\n');
+    for (const kind of ["hashed", "ranged"]) {
+      const { code, stderr } = await importIt([path, "--shard", kind]);
+      assert.equal(code, 2, stderr);
+      assert.match(stderr, /this is one server; a mongos of a sharded cluster is needed/);
+    }
+    const { code, stderr } = await importIt([path, "--shard", "evenly"]);
+    assert.equal(code, 2);
+    assert.match(stderr, /--shard: evenly is neither hashed nor ranged/);
+    assert.equal(await test.db.listCollections({ name: /shardless/ }).hasNext(), false);
+    const left = test.db.collection("dumps").countDocuments({ _id: /shardless/ as never });
+    assert.equal(await left, 0);
+  });
+
   it("redacts what strings say, and keeps that equal ones are equal", async () => {
     const path = dump(
       "secret.json",
