@@ -51,6 +51,14 @@ export type HeapLabels = {
    * class object, `proc at app.rb:19`. Absent: a step takes more than the first pass reads, such as the edges' names.
    */
   readonly stepLabels?: ReadonlyMap<number, string> | undefined;
+  /** Names of the edges; absent: they have none. */
+  readonly edgeNames?: EdgeNames | undefined;
+};
+
+export type EdgeNames = {
+  /** A number for the edge's name: edges of one number have one name. */
+  readonly codeOf: (edge: number) => number;
+  readonly textOf: (code: number) => string;
 };
 
 /** A text that several strings have. */

@@ -250,11 +250,9 @@ async function loadLocked(
   const measures = await timed("measure", () => measureHeap(heap.graph));
   const tables = once(() => ({
     summaries: summarise(heap.graph, measures, heap.labels),
-    // The first pass knows all that a step of a path is called by in plain `dump_all` only.
-    shapes:
-      detected.format === "objspace"
-        ? shapesOf(heap.graph, measures, heap.labels, heap.ids)
-        : undefined,
+    shapes: toldByLabels(detected, options)
+      ? shapesOf(heap.graph, measures, heap.labels, heap.ids)
+      : undefined,
   }));
   const entry: DumpEntry = {
     ...fresh,
@@ -334,6 +332,11 @@ async function loadLocked(
 function once<T>(make: () => T): () => T {
   let made: { readonly value: T } | undefined;
   return () => (made ??= { value: make() }).value;
+}
+
+/** Whether the first pass knows all that a step of a path is called by, and nothing of it is to be hidden. */
+function toldByLabels({ format }: DetectedFormat, { redact }: ImportOptions): boolean {
+  return format === "objspace" || (format === "v8-snapshot" && redact === undefined);
 }
 
 /** Documents that the server would not have, told like lines that we would not have. */

@@ -9,8 +9,12 @@ import type {
 
 /** Steps of a path told one by one; beyond them it goes on with "…" and its last step. A leak is rarely that deep. */
 const stepsMax = 60;
-/** Types whose elements are told as `[…]`: which one it is says nothing of the way an object is held. */
+/** Any element of a list: which one it is says nothing of the way an object is held. */
+const elementOf = "[…]";
 const listTypes = new Set(["ARRAY", "array", "HASH"]);
+/** As src/query/object-labels.ts has it. V8 puts a JavaScript array's elements below the array itself. */
+const isList = (type: string, label: string): boolean =>
+  listTypes.has(type) || (type === "object" && label === "Array");
 /** A heap that is held in more ways has no shapes. A Rails-like one of 2.2 million objects has 2,000. */
 const shapesMax = 50_000;
 const arrow = " → ";
@@ -41,6 +45,7 @@ export function shapesOf(
   /** Path of what a node holds; -1: not asked for yet. */
   const pathBelow = new Int32Array(nodeCount).fill(-1);
   const shapeOf = new Int32Array(nodeCount).fill(-1);
+  const nameTo = namesToChildren(graph, measures, labels);
   const shapes = createPairs();
   const preorder = preorderOf(order, measures);
   const sums = createSums();
@@ -62,11 +67,12 @@ export function shapesOf(
     const above = parent[node] as number;
     let path = 0;
     if (above >= 0) {
-      path = pathBelow[above] as number;
+      const name = nameTo?.[node] ?? unnamed;
+      path = name === unnamed ? (pathBelow[above] as number) : -1;
       if (path < 0) {
         const held = shapeOf[above] as number;
-        path = paths.below(sums.path[held] as number, steps.codeOf(above));
-        pathBelow[above] = path;
+        path = paths.below(sums.path[held] as number, steps.codeOf(above, name));
+        if (name === unnamed) pathBelow[above] = path;
       }
     }
     join(node, path);
@@ -153,7 +159,41 @@ function kindsOf({ typeOf, classNameOf, classNames }: HeapLabels): Kinds {
   };
 }
 
-type Steps = { codeOf(node: number): number; readonly texts: readonly string[] };
+/** Stands for an edge without a name. */
+const unnamed = -1;
+/** References looked through for a name: larger holders are lists, whose edges are indexes. src/query/holders.ts too. */
+const namedReferencesMax = 64;
+
+/** The name, by its code, of the edge by which each node's parent holds it; undefined: edges have no names. */
+function namesToChildren(
+  { nodeCount, firstEdge, edgeTo }: HeapGraph,
+  { parent }: HeapMeasures,
+  { edgeNames }: HeapLabels,
+): Int32Array | undefined {
+  if (edgeNames === undefined) return undefined;
+  const nameTo = new Int32Array(nodeCount).fill(unnamed);
+  for (let node = 0; node < nodeCount; node++) {
+    const from = firstEdge[node] as number;
+    const to = Math.min(firstEdge[node + 1] as number, from + namedReferencesMax);
+    // From the last one: of several references to one object, the first one names it.
+    for (let edge = to - 1; edge >= from; edge--) {
+      const target = edgeTo[edge] as number;
+      if (parent[target] === node) nameTo[target] = edgeNames.codeOf(edge);
+    }
+  }
+  return nameTo;
+}
+
+/** Names that say no more than the holder's label does. */
+const silentNames = new Set(["", "envval", "(environment)"]);
+
+/** A holder and how it holds: an index is any, as in a list. */
+function namedStep(label: string, name: string): string {
+  if (silentNames.has(name) || label.endsWith(elementOf)) return label;
+  return /^\d+$/.test(name) ? `${label}${elementOf}` : `${label}.${name}`;
+}
+
+type Steps = { codeOf(node: number, name: number): number; readonly texts: readonly string[] };
 
 /** How each holder is called on a path: most by their kind, classes and closures by a name of their own. */
 function stepsOf(
@@ -175,7 +215,19 @@ function stepsOf(
     }
     return code;
   };
-  const codeOf = (node: number): number => {
+  const { edgeNames } = labels;
+  const pairs = createPairs();
+  /** Step of each pair of a label and a name. */
+  const codeOfPair: number[] = [];
+  const named = (label: number, name: number): number => {
+    const pair = pairs.codeOf(label, name);
+    if (pair === codeOfPair.length) {
+      const text = edgeNames?.textOf(name) ?? "";
+      codeOfPair.push(coded(namedStep(texts[label] as string, text)));
+    }
+    return codeOfPair[pair] as number;
+  };
+  const labelCodeOf = (node: number): number => {
     const type = typeOf[node] as number;
     const id = ids.integerOf[node] as number;
     if (type === rootType) return coded(String(Number.isNaN(id) ? ids.other.get(node) : id));
@@ -186,12 +238,18 @@ function stepsOf(
     if (code === undefined) {
       const typeName = typeNames[type] as string;
       const label = classNames[classNameOf[node] as number] ?? typeName;
-      code = coded(listTypes.has(typeName) ? `${label}[…]` : label);
+      code = coded(isList(typeName, label) ? `${label}${elementOf}` : label);
       codeOfKind.set(kind, code);
     }
     return code;
   };
-  return { codeOf, texts };
+  return {
+    codeOf: (node, name) => {
+      const label = labelCodeOf(node);
+      return name === unnamed ? label : named(label, name);
+    },
+    texts,
+  };
 }
 
 type Paths = {

@@ -6,9 +6,9 @@ import { documentsById } from "./documents-by-id.js";
 import {
   edgeFields,
   edgeOf,
+  isList,
   labelFields,
   labelOf,
-  listTypes,
   pathArrow,
   pathText,
 } from "./object-labels.js";
@@ -141,7 +141,7 @@ async function beforeSteps(steps: readonly Step[], { db, dump }: QueryContext): 
     .toArray();
   const labels: string[] = [];
   for (const { label, object } of steps.slice(0, -1)) {
-    const told = listTypes.has(object.type ?? "") ? `${label}[…]` : label;
+    const told = isList(object) ? `${label}[…]` : label;
     if (labels.at(-1) !== told) labels.push(told);
   }
   const paths = shapes

@@ -1,7 +1,7 @@
 import type { Document } from "mongodb";
 import type { HeapDocument, QueryContext, StoredId } from "./define-query.js";
 import { documentsById } from "./documents-by-id.js";
-import { labelFields, labelOf, listTypes } from "./object-labels.js";
+import { isList, labelFields, labelOf, listTypes } from "./object-labels.js";
 
 /** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
 const namedReferencesMax = 64;
@@ -54,10 +54,7 @@ export async function learn(
       dominator: object.dominator,
       references: (object["references"] ?? []) as StoredId[],
       names: (object["reference_names"] ?? []) as string[],
-      isList:
-        listTypes.has(object.type ?? "") ||
-        // V8 puts a JavaScript array's elements below the array itself.
-        (object.type === "object" && object.class_name === "Array"),
+      isList: isList(object),
     });
   }
 }

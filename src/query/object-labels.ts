@@ -214,8 +214,12 @@ export function edgeOf(holder: HeapDocument, target: StoredId): string {
   return "";
 }
 
-/** Objects whose elements are told as `[…]`. */
 export const listTypes: ReadonlySet<string> = new Set(["ARRAY", "array", "HASH"]);
+
+/** Whether an object's elements are told as `[…]`. V8 puts a JavaScript array's elements below the array itself. */
+export function isList({ type = "", class_name }: HeapDocument): boolean {
+  return listTypes.has(type) || (type === "object" && class_name === "Array");
+}
 
 export const pathArrow = " → ";
 /** From so many on, steps that are alike are told once, with their number. */

@@ -1,5 +1,5 @@
 import type { HeapIds } from "../../../schemas/document-block.js";
-import type { HeapGraph, HeapLabels } from "../../../schemas/heap-graph.js";
+import type { EdgeNames, HeapGraph, HeapLabels } from "../../../schemas/heap-graph.js";
 import { classNameOf, isNamedByConstructor } from "./class-names.js";
 import type { Snapshot } from "./read-snapshot.js";
 
@@ -33,6 +33,8 @@ export function snapshotHeap(snapshot: Snapshot): SnapshotHeap {
       siteNames: sites.files.map((file, site) => `${file}:${sites.lines[site]}`),
       siteOf: snapshot.traceNodeOf === undefined ? none : sitesOf(snapshot),
       generationOf: undefined,
+      stepLabels: closureLabels(snapshot),
+      edgeNames: edgeNamesOf(snapshot),
     },
     ids: { integerOf: snapshot.idOf, other: new Map() },
   };
@@ -72,6 +74,46 @@ function classNamesOf(snapshot: Snapshot): Pick<HeapLabels, "classNames" | "clas
     result[node] = code;
   }
   return { classNames, classNameOf: result };
+}
+
+/** As src/query/object-labels.ts calls closures that have a name. */
+function closureLabels({
+  nodeTypes,
+  typeOf,
+  nameOf,
+  strings,
+  nodeCount,
+}: Snapshot): Map<number, string> {
+  const labels = new Map<number, string>();
+  const labelOfText = new Map<number, string>();
+  const closureType = nodeTypes.indexOf("closure");
+  for (let node = 0; node < nodeCount; node++) {
+    if (typeOf[node] !== closureType) continue;
+    const text = nameOf[node] as number;
+    let label = labelOfText.get(text);
+    if (label === undefined) {
+      const name = strings.text(text, classNameBytesMax);
+      label = name === "" ? "" : `closure ${name}()`;
+      labelOfText.set(text, label);
+    }
+    if (label !== "") labels.set(node, label);
+  }
+  return labels;
+}
+
+/** Larger indexes are told as this one: their numbers must fit an Int32Array. */
+const indexMax = 0x7fff_fff0;
+
+/** Elements and hidden edges have an index for a name: told apart from texts by the sign. */
+function edgeNamesOf({ edgeKind, edgeLetters, edgeName, strings }: Snapshot): EdgeNames {
+  const hasIndex = [...edgeLetters].map((letter) => letter === "e" || letter === "h");
+  return {
+    codeOf: (edge) => {
+      const name = edgeName[edge] as number;
+      return hasIndex[edgeKind[edge] as number] === true ? -2 - Math.min(name, indexMax) : name;
+    },
+    textOf: (code) => (code < -1 ? String(-2 - code) : strings.text(code)),
+  };
 }
 
 function sitesOf({ nodeCount, traceNodeOf, sites }: Snapshot): Int32Array {
