@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -289,6 +289,32 @@ describe("heapdump-diff", () => {
     });
   });
 
+  describe("on a leaked list, whose elements hold each other", () => {
+    it("counts what they retain once", async () => {
+      const length = 30;
+      for (const [name, nodes] of [
+        ["listA", 0],
+        ["listB", length],
+        ["listC", length],
+      ] as const) {
+        const file = join(folder, `${name}.ndjson`);
+        writeFileSync(file, listDump(nodes));
+        await importAll({ [name]: file });
+      }
+      const { groups } = await diffJson("listA", "listB", "listC");
+      const [list, ...others] = groups as Group[];
+      assert.deepEqual([list?.class_name, list?.count, others], ["Link", length, []]);
+      assert.deepEqual(
+        list?.holders.map((it) => [it.path, it.count, it.retained_bytes, it.retained_count]),
+        // The first one is held by the root, the others by one another.
+        [
+          ["root:vm → Link", length - 1, 0, 0],
+          ["root:vm", 1, length * 40, length],
+        ],
+      );
+    });
+  });
+
   describe("merging collections in the order of ids", () => {
     it("tells who lived from when to when as a naive comparison does, on random dumps", async () => {
       let round = 0;
@@ -317,6 +343,26 @@ function withoutSample(row: Document): Document {
   const { sample, sample_id, ...rest } = row;
   assert.ok(typeof sample === "string" && sample !== "" && sample_id !== undefined);
   return rest;
+}
+
+/** A heap of one process in our own format: a root holds a list of so many links, each of which holds the next. */
+function listDump(links: number): string {
+  const header = {
+    ...{ type: "HEADER", format: "heapdump-mongo", format_version: 1, runtime: "ruby", pid: 4711 },
+    ...{ host: "one", process_started_at: "2026-01-01T00:00:00.000Z" },
+    taken_at: "2026-01-05T00:00:00.000Z",
+  };
+  const hex = (id: number): string => `0x${(0x7f00_0000_0000 + id * 40).toString(16)}`;
+  const records = [
+    { address: hex(1), type: "CLASS", class: hex(1), name: "Link", memsize: 600 },
+    ...Array.from({ length: links }, (_, index) => ({
+      ...{ address: hex(10 + index), type: "OBJECT", class: hex(1), memsize: 40 },
+      references: index + 1 < links ? [hex(11 + index)] : [],
+    })),
+    { type: "ROOT", root: "vm", references: [hex(1), ...(links > 0 ? [hex(10)] : [])] },
+  ];
+  const trailer = { ...header, counts: { objects: links + 1, roots: 1 } };
+  return [header, ...records, trailer].map((it) => `${JSON.stringify(it)}\n`).join("");
 }
 
 function growthOf({ growth }: Document, name: string): number {
