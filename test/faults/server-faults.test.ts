@@ -1,7 +1,15 @@
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -12,7 +20,8 @@ import { startMongod, testEnvironment, testServer, type OwnMongod } from "../sup
 import { repositoryPath, run, type Outcome } from "../support/run.js";
 import { makeDump } from "../support/small-dump.js";
 
-const objectCount = 40_000;
+/** More than ten batches of 4 MB. */
+const objectCount = 110_000;
 
 describe("an import that meets faults", function () {
   this.timeout(240_000);
@@ -107,6 +116,46 @@ describe("an import that meets faults", function () {
     await sameDump(client.db("stopped"), reference, "faulty");
   });
 
+  it("stops at once when it is asked twice, and goes on where it was", async () => {
+    const running = importing(mongod.uri, "twice", [file]);
+    await midLoad(client.db("twice"));
+    // A server that hangs: batches in flight cannot be drained.
+    process.kill(mongod.pid(), "SIGSTOP");
+    running.child.kill("SIGINT");
+    await sleep(500);
+    assert.equal(running.child.exitCode, null, "the first one lets it drain");
+    const asked = Date.now();
+    running.child.kill("SIGINT");
+    const { code } = await running.ended;
+    assert.ok(Date.now() - asked < 1_000, "the second one does not");
+    process.kill(mongod.pid(), "SIGCONT");
+    assert.equal(code, 7);
+    const again = await importing(mongod.uri, "twice", [file, "--json"]).ended;
+    assert.equal(again.code, 3, again.stderr);
+    assert.equal((JSON.parse(again.stdout) as { resumed: boolean }).resumed, true);
+    await sameDump(client.db("twice"), reference, "faulty");
+  });
+
+  it("takes over the lock of an import that died here, not of one elsewhere", async () => {
+    const first = importing(mongod.uri, "dead", [file]);
+    await midLoad(client.db("dead"));
+    first.child.kill("SIGKILL");
+    await first.ended;
+    const registry = client.db("dead").collection<{ _id: string }>("dumps");
+    const left = await registry.findOne({ _id: "faulty.loading" });
+    assert.equal((left as unknown as { lock: { pid: number } }).lock.pid, first.child.pid);
+    await registry.updateOne({ _id: "faulty.loading" }, { $set: { "lock.host": "elsewhere" } });
+    const refused = await importing(mongod.uri, "dead", [file]).ended;
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, new RegExp(`process ${first.child.pid} on elsewhere since`));
+    assert.match(refused.stderr, /fix: /);
+    const host = (left as unknown as { lock: { host: string } }).lock.host;
+    await registry.updateOne({ _id: "faulty.loading" }, { $set: { "lock.host": host } });
+    const again = await importing(mongod.uri, "dead", [file]).ended;
+    assert.equal(again.code, 3, again.stderr);
+    await sameDump(client.db("dead"), reference, "faulty");
+  });
+
   it("begins anew with --drop where another file's load was left, even if that is killed in turn", async () => {
     const other = join(folder, "other", "faulty.json");
     mkdirSync(join(folder, "other"));
@@ -145,27 +194,61 @@ describe("an import that meets faults", function () {
 
   it("is refused by the server: at once, and the password shows nowhere", async () => {
     const canary = "canary-7b1f";
+    const said: string[] = [];
+    const home = mkdtempSync(join(folder, "home-"));
     const secured = await startMongod({ args: ["--auth"] });
     try {
       const admin = await new MongoClient(secured.uri).connect();
-      await admin.db("admin").command({ createUser: "root", pwd: "right", roles: ["root"] });
+      await admin.db("admin").command({ createUser: "root", pwd: canary, roles: ["root"] });
       await admin.close();
+      const at = `127.0.0.1:${secured.port}/?directConnection=true`;
+      const asked = async (database: string, uri: string, ...more: string[]): Promise<Outcome> => {
+        const ended = await importing(uri, database, [file, "--verbose", ...more], home).ended;
+        said.push(ended.stdout, ended.stderr);
+        return ended;
+      };
       const started = Date.now();
-      const wrong = `mongodb://root:${canary}@127.0.0.1:${secured.port}/?directConnection=true`;
-      const refused = await importing(wrong, "auth", [file, "--verbose"]).ended;
+      const refused = await asked("auth", `mongodb://root:${canary}x@${at}`);
       assert.equal(refused.code, 6, refused.stderr);
       assert.ok(Date.now() - started < 5_000);
-      assert.doesNotMatch(refused.stdout + refused.stderr, new RegExp(canary));
-      const right = wrong.replace(canary, "right");
-      const loaded = await importing(right, "auth", [file, "--json", "--verbose"]).ended;
+      // Other ways to fail with a password in the URI: nobody there, no such host, no URI at all, options nobody knows.
+      const elsewhere = ["127.0.0.1:9/", "nowhere.invalid/", `${at}&tls=maybe`, `${at}&nonsense=1`];
+      for (const place of elsewhere) {
+        const { code } = await asked("auth", `mongodb://root:${canary}@${place}`);
+        assert.notEqual(code, 0);
+      }
+      assert.notEqual(
+        (await asked("auth", `mongodb+srv://root:${canary}@nowhere.invalid/`)).code,
+        0,
+      );
+      assert.notEqual((await asked("auth", `mongo://root:${canary}@${at}`)).code, 0);
+      // And all that an import leaves that went well after it was killed.
+      const uri = `mongodb://root:${canary}@${at}`;
+      const reader = await new MongoClient(uri).connect();
+      const killed = importing(uri, "auth", [file, "--verbose"], home);
+      await midLoad(reader.db("auth"));
+      killed.child.kill("SIGTERM");
+      const stopped = await killed.ended;
+      said.push(stopped.stdout, stopped.stderr);
+      const rejects = join(home, "rejects");
+      const loaded = await asked("auth", uri, "--json", "--rejects-file", rejects);
       assert.equal(loaded.code, 3, loaded.stderr);
-      assert.doesNotMatch(loaded.stdout + loaded.stderr, /:right@/);
-      const reader = await new MongoClient(right).connect();
-      const entries = await reader.db("auth").collection("dumps").find().toArray();
+      for (const { name } of await reader.db("auth").listCollections({}).toArray()) {
+        if (name.startsWith("system.")) continue;
+        for await (const document of reader.db("auth").collection(name).find()) {
+          const text = JSON.stringify(document);
+          if (text.includes(canary)) assert.fail(`${name}: ${text.slice(0, 300)}`);
+        }
+      }
       await reader.close();
-      assert.doesNotMatch(JSON.stringify(entries), /right@|root:right/);
     } finally {
       await secured.stop();
+    }
+    for (const text of said) assert.doesNotMatch(text, new RegExp(canary));
+    for (const entry of readdirSync(home, { recursive: true, withFileTypes: true })) {
+      if (!entry.isFile()) continue;
+      const content = readFileSync(join(entry.parentPath, entry.name));
+      assert.ok(!content.includes(canary), entry.name);
     }
   });
 
@@ -222,7 +305,7 @@ describe("an import that meets faults", function () {
       small = await startMongod({ dbpath: disk, args: ["--syncdelay", "2"] });
       const old = join(folder, "old.json");
       makeDump(old, 1_000);
-      assert.equal((await importing(small.uri, "full", [old]).ended).code, 3);
+      assert.equal((await importing(small.uri, "before", [old]).ended).code, 3);
       const big = join(folder, "big.json");
       makeDump(big, 300_000);
       const full = await importing(small.uri, "full", [big, "--retry-for", "3"]).ended;
@@ -232,10 +315,12 @@ describe("an import that meets faults", function () {
       execFileSync("mount", ["-o", "remount,size=1g", disk]);
       await small.restart();
       const there = await new MongoClient(small.uri).connect();
-      assert.equal(await there.db("full").collection("old").countDocuments(), 1_003);
-      const again = await importing(small.uri, "full", [big]).ended;
+      assert.equal(await there.db("before").collection("old").countDocuments(), 1_003);
+      const again = await importing(small.uri, "full", [big, "--json"]).ended;
       assert.equal(again.code, 3, again.stderr);
-      assert.equal(await there.db("full").collection("big").countDocuments(), 300_003);
+      assert.equal((JSON.parse(again.stdout) as { resumed: boolean }).resumed, true);
+      assert.equal((await importing(mongod.uri, "undisturbed", [big]).ended).code, 3);
+      await sameDump(there.db("full"), client.db("undisturbed"), "big");
       await there.close();
     } finally {
       await small?.kill("SIGKILL");
@@ -288,15 +373,23 @@ describe("a disk of ours that is full", function () {
 
 type Importing = { readonly child: ReturnType<typeof spawn>; readonly ended: Promise<Outcome> };
 
-/** Starts an import; one batch in flight, so that the load takes a while. */
-function importing(uri: string, database: string, args: readonly string[]): Importing {
+/** Starts an import with several batches in flight. */
+function importing(
+  uri: string,
+  database: string,
+  args: readonly string[],
+  home?: string,
+): Importing {
   const child = spawn(
     process.execPath,
     [
       repositoryPath("dist/bin/heapdump-import.js"),
-      ...["--uri", uri, "--db", database, "-j", "1", ...args],
+      ...["--uri", uri, "--db", database, "-j", "3", ...args],
     ],
-    { env: testEnvironment(), stdio: ["ignore", "pipe", "pipe"] },
+    {
+      env: { ...testEnvironment(), ...(home === undefined ? {} : { HOME: home, TMPDIR: home }) },
+      stdio: ["ignore", "pipe", "pipe"],
+    },
   );
   let stdout = "";
   let stderr = "";
