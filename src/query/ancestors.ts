@@ -62,7 +62,7 @@ export function chainStages(id: StoredId, collection: string): Document[] {
 }
 
 /** A path longer than this is a list: its end near the object is what a person reads. */
-const stepsMax = 200;
+const stepsMax = 100;
 /** Steps told of such a path, one by one, near the object. */
 const lastStepsTold = 20;
 
