@@ -3,7 +3,14 @@ import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { serverFor } from "../src/load/server/server.js";
 import type { Pipeline, Query, QueryArguments } from "../src/query/define-query.js";
 import { choiceOf } from "../src/query/one-dump/retainers.js";
-import { ask, completeDumps, parseId, pipelineOf, queryNamed } from "../src/query/query.js";
+import {
+  ask,
+  completeDumps,
+  dumpsTable,
+  parseId,
+  pipelineOf,
+  queryNamed,
+} from "../src/query/query.js";
 import { queries } from "../src/query/queries.js";
 import { csvText } from "../src/report/csv.js";
 import type { Table } from "../schemas/table.js";
@@ -96,7 +103,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
   try {
     const db = client.db(values.db);
     if (query === undefined || given === undefined) {
-      print(await dumpsTable(db), values);
+      print(dumpsTable(await completeDumps(db)), values);
     } else if (values.pipeline === true) {
       process.stdout.write(shellText(await pipelineOf(db, query, given, asked), values.db));
     } else print(await ask(db, query, given, asked), values, query);
@@ -135,30 +142,6 @@ function argumentsOf(query: Query, words: readonly string[], values: Values): Qu
     where,
     whereText: text,
     all: wholeNumber("all", values.all, { min: 1, max: 1000 }) ?? 1,
-  };
-}
-
-async function dumpsTable(db: Parameters<typeof completeDumps>[0]): Promise<Table> {
-  const dumps = await completeDumps(db);
-  return {
-    title: `dumps in ${db.databaseName}`,
-    columns: [
-      { key: "name", title: "dump", unit: "text" },
-      { key: "taken_at", title: "taken", unit: "date" },
-      { key: "format", title: "format", unit: "text" },
-      { key: "objects", title: "objects", unit: "count" },
-      { key: "bytes", title: "bytes", unit: "bytes" },
-      { key: "series", title: "series", unit: "text" },
-    ],
-    rows: dumps.map((dump) => ({
-      name: dump._id,
-      taken_at: dump.taken_at.toISOString(),
-      format: dump.format,
-      objects: dump.counters.objects,
-      bytes: dump.counters.bytes,
-      series: dump.series,
-    })),
-    notes: dumps.length === 0 ? ["None is loaded: heapdump-import FILE --db NAME."] : [],
   };
 }
 

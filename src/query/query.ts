@@ -33,6 +33,11 @@ export function queryNamed(name: string): Query {
   );
 }
 
+/** The name of a query's method in mongosh: `count-objects` is heap.countObjects there. */
+export function shellNameOf(name: string): string {
+  return name.replace(/-([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
+
 /** Every loaded dump, newest first. Unfinished ones are not visible. */
 export async function completeDumps(db: Db): Promise<DumpEntry[]> {
   return db
@@ -40,6 +45,30 @@ export async function completeDumps(db: Db): Promise<DumpEntry[]> {
     .find({ status: "complete" })
     .sort({ taken_at: -1, completed_at: -1 })
     .toArray();
+}
+
+/** The loaded dumps for a person. */
+export function dumpsTable(dumps: readonly DumpEntry[]): Table {
+  return {
+    title: "Loaded dumps, newest first",
+    columns: [
+      { key: "name", title: "dump", unit: "text" },
+      { key: "taken_at", title: "taken", unit: "date" },
+      { key: "format", title: "format", unit: "text" },
+      { key: "objects", title: "objects", unit: "count" },
+      { key: "bytes", title: "bytes", unit: "bytes" },
+      { key: "series", title: "series", unit: "text" },
+    ],
+    rows: dumps.map((dump) => ({
+      name: dump._id,
+      taken_at: dump.taken_at.toISOString(),
+      format: dump.format,
+      objects: dump.counters.objects,
+      bytes: dump.counters.bytes,
+      series: dump.series,
+    })),
+    notes: dumps.length === 0 ? ["None is loaded: heapdump-import FILE --db NAME."] : [],
+  };
 }
 
 /** @throws {HeapdumpError} `query/no-dump` with the nearest names */
