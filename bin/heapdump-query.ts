@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import { fileURLToPath } from "node:url";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { serverFor } from "../src/load/server/server.js";
 import type { Pipeline, Query, QueryArguments } from "../src/query/define-query.js";
@@ -6,11 +7,14 @@ import { choiceOf } from "../src/query/one-dump/retainers.js";
 import {
   ask,
   completeDumps,
+  dumpNamed,
   dumpsTable,
   parseId,
   pipelineOf,
   queryNamed,
+  shellNameOf,
 } from "../src/query/query.js";
+import { idText } from "../src/query/object-labels.js";
 import { queries } from "../src/query/queries.js";
 import { csvText } from "../src/report/csv.js";
 import type { Table } from "../schemas/table.js";
@@ -21,7 +25,7 @@ import { tablesText } from "./shared/print-tables.js";
 import { runCommand, type Invocation } from "./shared/run-command.js";
 
 const usage = `usage: heapdump-query QUERY [ID | NAME…] --db NAME [--dump NAME|latest]
-       heapdump-query --list | --dumps --db NAME
+       heapdump-query --list | --mongosh | --dumps --db NAME
 
 ${queries.map((query) => `  ${`${query.name}${argumentOf(query)}`.padEnd(24)} ${query.question}`).join("\n")}
 
@@ -33,7 +37,8 @@ ${queries.map((query) => `  ${`${query.name}${argumentOf(query)}`.padEnd(24)} ${
       --limit N      rows; default 20
       --sort COLUMN  sort the rows by a column, -COLUMN downwards
       --json, --csv  the rows for a program
-      --pipeline     the aggregation, to be pasted into mongosh; nothing is asked
+      --pipeline     what gives the answer in mongosh, to be pasted there; nothing is asked
+      --mongosh      the path of the script that offers all queries there: mongosh URI --shell --file PATH
       --version, -h, --help
 
 Ids are written 0x7f9c… or in decimal, roots as _ROOTS_ or root:vm.
@@ -63,9 +68,13 @@ const options = {
   pipeline: { type: "boolean" },
   list: { type: "boolean" },
   dumps: { type: "boolean" },
+  mongosh: { type: "boolean" },
   version: { type: "boolean" },
   help: { type: "boolean", short: "h" },
 } as const;
+
+/** `npm run build` makes it of the queries. */
+const mongoshScript = fileURLToPath(new URL("../mongosh/heap.js", import.meta.url));
 
 type Values = ReturnType<typeof parseOptions<typeof options>>["values"];
 
@@ -91,6 +100,10 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     process.stdout.write(`${lines.join("\n")}\n`);
     return exitCodes.ok;
   }
+  if (values.mongosh === true) {
+    process.stdout.write(`${mongoshScript}\n`);
+    return exitCodes.ok;
+  }
   const [name, ...rest] = positionals;
   const query = values.dumps === true ? undefined : queryNamed(nameOf(name));
   if (values.db === undefined)
@@ -105,7 +118,14 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     if (query === undefined || given === undefined) {
       print(dumpsTable(await completeDumps(db)), values);
     } else if (values.pipeline === true) {
-      process.stdout.write(shellText(await pipelineOf(db, query, given, asked), values.db));
+      const pipeline = shellText(await pipelineOf(db, query, given, asked), values.db);
+      const isWhole = query.rounds !== "several";
+      const dump = isWhole ? "" : (await dumpNamed(db, asked.dump))._id;
+      process.stdout.write(
+        isWhole
+          ? pipeline
+          : callText(query, given, { db: values.db, dump, limit }) + asComment(pipeline),
+      );
     } else print(await ask(db, query, given, asked), values, query);
     return exitCodes.ok;
   } finally {
@@ -162,10 +182,34 @@ function jsonValue(_: string, value: unknown): unknown {
   return typeof value === "bigint" ? value.toString() : value;
 }
 
+/** The whole answer of a query that asks several times, for mongosh. */
+function callText(query: Query, given: QueryArguments, options: Record<string, unknown>): string {
+  const words: string[] = [];
+  if (given.id !== undefined)
+    words.push(typeof given.id === "string" ? JSON.stringify(given.id) : `"${idText(given.id)}"`);
+  if (query.takes === "objects") words.push(literalText({ where: given.where }));
+  words.push(literalText(given.all > 1 ? { ...options, all: given.all } : options));
+  return [
+    `// ${query.name} asks several times: this script, made of the queries of heapdump-query, gives the whole answer.`,
+    `load(${JSON.stringify(mongoshScript)})`,
+    `heap.${shellNameOf(query.name)}(${words.join(", ")})`,
+    "// The first time it asks:",
+    "",
+  ].join("\n");
+}
+
+function asComment(text: string): string {
+  return text.trimEnd().replace(/^/gm, "// ") + "\n";
+}
+
 /** What can be pasted into mongosh. Keys are quoted; whole numbers beyond 32 bits are NumberLong there. */
 function shellText({ collection, stages }: Pipeline, database: string): string {
-  const text = JSON.stringify(
-    stages,
+  return `db.getSiblingDB(${JSON.stringify(database)}).getCollection(${JSON.stringify(collection)}).aggregate(${literalText(stages, 2)})\n`;
+}
+
+function literalText(given: unknown, indent?: number): string {
+  return JSON.stringify(
+    given,
     (_, value: unknown) => {
       if (typeof value === "bigint") return `\u0001Long("${value}")\u0001`;
       if (typeof value === "number" && Number.isInteger(value) && Math.abs(value) > 0x7fff_ffff) {
@@ -173,9 +217,8 @@ function shellText({ collection, stages }: Pipeline, database: string): string {
       }
       return value;
     },
-    2,
+    indent,
   ).replace(/"\\u0001Long\(\\"(-?\d+)\\"\)\\u0001"/g, 'Long("$1")');
-  return `db.getSiblingDB(${JSON.stringify(database)}).getCollection(${JSON.stringify(collection)}).aggregate(${text})\n`;
 }
 
 await runCommand(main);

@@ -71,8 +71,7 @@ function terminalWidth(): number | undefined {
 
 /** A promise that mongosh awaits by itself, wherever it stands: `heap.types().length` works. */
 function awaited<T>(promise: Promise<T>): Promise<T> {
-  Object.defineProperty(promise, Symbol.for("@@mongosh.syntheticPromise"), { value: true });
-  return promise;
+  return Object.defineProperty(promise, Symbol.for("@@mongosh.syntheticPromise"), { value: true });
 }
 
 function database(name: string | undefined): Db {

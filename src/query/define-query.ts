@@ -59,7 +59,9 @@ export type Query = {
   readonly columns: readonly Column[];
   /** Whether it reads the whole collection, or may. */
   readonly scans: boolean;
-  /** The aggregation that answers it, to be pasted into mongosh. */
+  /** Where the aggregation gives ids that must be asked again: pasted into mongosh, it alone is not the answer. */
+  readonly rounds?: "several";
+  /** The aggregation that answers it, or begins to: see `rounds`. */
   readonly pipeline: (given: QueryArguments, dump: DumpEntry, limit: number) => Pipeline;
   /** Turns what the aggregation gives into rows; may ask more, by ids. */
   readonly answer?: (

@@ -16,6 +16,10 @@ export type AskOptions = {
   readonly signal?: AbortSignal | undefined;
 };
 
+/** Rows of an answer, where no limit is given. */
+const rowsDefault = 20;
+const nothingGiven: QueryArguments = { names: [], where: {}, whereText: "", all: 1 };
+
 /** Rows sorted by a column of the user's choice at most. */
 const sortedRowsMax = 100_000;
 
@@ -104,20 +108,26 @@ export async function pipelineOf(
 }
 
 /**
- * Asks a question about one dump.
+ * Asks a question about one dump: `ask(db, queryNamed("retainers"), { where: { class_name: "Order" } })`.
  *
+ * Ids beyond 2^53 are bigints in the rows, those above 2^63-1 decimal text. Nothing is written.
+ *
+ * @param given - what the query takes (`query.takes`): an id of `parseId`, names, or a choice of `choiceOf`
+ * @param options - by default the newest dump and 20 rows
  * @throws {HeapdumpError} `query/no-dump`, `query/not-found`, `query/bad-argument`
  */
 export async function ask(
   db: Db,
   query: Query,
-  given: QueryArguments,
-  options: AskOptions,
+  given: Partial<QueryArguments> = {},
+  options: Partial<AskOptions> = {},
 ): Promise<Table> {
-  const dump = await dumpNamed(db, options.dump);
+  const asked = { ...options, dump: options.dump ?? "latest", limit: options.limit ?? rowsDefault };
+  const dump = await dumpNamed(db, asked.dump);
   // What is asked of one object shows its own numbers too, which may be wide in any dump.
   const isExact = query.takes.startsWith("id") || (await hasWideIds(db, dump.collection));
-  return askDump(isExact ? exactDatabase(db, options.signal) : db, dump, query, given, options);
+  const exact = isExact ? exactDatabase(db, options.signal) : db;
+  return askDump(exact, dump, query, { ...nothingGiven, ...given }, asked);
 }
 
 /** As `ask`, of a dump that is known, by a database that gives ids exactly. */

@@ -36,6 +36,7 @@ export const retainers = defineQuery({
   name: "retainers",
   question: "What holds the instances of a class, grouped by how they are held?",
   takes: "objects",
+  rounds: "several",
   scans: false,
   columns: [
     { key: "count", title: "instances", unit: "count" },
