@@ -122,7 +122,6 @@ function blockAt(shape: Shape, first: number): ScanBlock {
     rootPositions: first === 0 ? [0] : [],
     names: new Map(),
     labels: new Map(),
-    hasReferenceNames: false,
   };
 }
 

@@ -39,6 +39,6 @@ export type ScanBlock = {
   readonly names: ReadonlyMap<number, string>;
   /** What objects are called on a path, by position, where that is not the class's name, else the type's. */
   readonly labels: ReadonlyMap<number, string>;
-  /** Whether the dump names references: those names are steps of a path too, and are not here. */
-  readonly hasReferenceNames: boolean;
+  /** Parallel to `references`: their names, into the scanner's; -1: none, or of no use. Absent: none has one. */
+  readonly referenceNames?: Int32Array | undefined;
 };

@@ -336,7 +336,7 @@ function once<T>(make: () => T): () => T {
 
 /** Whether the first pass knows all that a step of a path is called by, and nothing of it is to be hidden. */
 function toldByLabels({ format }: DetectedFormat, { redact }: ImportOptions): boolean {
-  return format === "objspace" || (format === "v8-snapshot" && redact === undefined);
+  return format === "v8-snapshot" ? redact === undefined : format !== "heap-dump-gem";
 }
 
 /** Documents that the server would not have, told like lines that we would not have. */
@@ -410,6 +410,7 @@ async function readHeap(
     types: names.types.names,
     sites: names.sites.names,
     classNames: names.classNames.names,
+    references: names.references.names,
   });
   if (damage !== undefined) warnings.push(damage.message);
   const truncated = damage !== undefined || isCut(scan, warnings);

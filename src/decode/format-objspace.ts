@@ -1,7 +1,7 @@
 import { objspaceRecord, type ObjspaceRecord } from "../../schemas/objspace-record.js";
 import { checkRecord } from "./check-record.js";
 import { idOfAddress, RecordFault, type HeapRecord, type Reference } from "./heap-record.js";
-import type { JsonObject } from "./parse-json.js";
+import { JsonObject, type JsonValue } from "./parse-json.js";
 import type { LineFormat } from "./line-format.js";
 
 const declared = [
@@ -86,12 +86,28 @@ function labelOf(checked: ObjspaceRecord, fields: JsonObject): string | undefine
   }
   const struct = nameOf(fields.last("struct"));
   if (struct === "proc") {
+    const own = placeIn(fields.last("proc")) ?? placeIn(fields.last("env_of"));
+    if (own !== undefined) return `proc at ${own}`;
     return file === undefined ? "proc" : procLabel(file, line ?? -1);
   }
   const imemo = nameOf(fields.last("imemo_type"));
   if (struct === "VM/env" || imemo === "env") return "env";
+  const name = nameOf(fields.last("name"));
+  if (type === "closure" && name !== undefined) return closureLabel(name);
   const hasClass = checked.class !== undefined && type !== "IMEMO";
   return hasClass || checked.class_name !== undefined ? undefined : (struct ?? imemo);
+}
+
+/** Where our producer says that a closure was made. */
+function placeIn(closure: JsonValue | undefined): string | undefined {
+  if (!(closure instanceof JsonObject)) return undefined;
+  const [file, line] = [closure.last("file"), closure.last("line")];
+  const isWhole = typeof line === "number" || typeof line === "bigint";
+  return typeof file === "string" ? `${file}:${isWhole ? line : "?"}` : undefined;
+}
+
+export function closureLabel(name: string): string {
+  return `closure ${name}()`;
 }
 
 /** @param line - -1: the dump does not say */

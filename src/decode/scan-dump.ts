@@ -36,6 +36,7 @@ export type Scan = {
     readonly types: Interner;
     readonly classNames: Interner;
     readonly sites: Interner;
+    readonly references: Interner;
   };
   readonly ledger: Ledger;
   /** Which lines hold an object of the graph, by number from 0. */
@@ -71,7 +72,12 @@ export type ScanOptions = {
 export function beginScan(format: LineFormat): Scan {
   return {
     format,
-    names: { types: createInterner(), classNames: createInterner(), sites: createInterner() },
+    names: {
+      types: createInterner(),
+      classNames: createInterner(),
+      sites: createInterner(),
+      references: createInterner(),
+    },
     ledger: { lines: 0, objects: 0, rejected: 0, repaired: 0, blank: 0 },
     objectLines: createBitset(),
     rootCounts: new Map(),
@@ -84,7 +90,7 @@ export function beginScan(format: LineFormat): Scan {
 
 /** A scanner, here or in a thread, and what the dump calls its names. */
 type Scanner = {
-  readonly codes: Record<"types" | "classNames" | "sites", number[]>;
+  readonly codes: Record<"types" | "classNames" | "sites" | "references", number[]>;
 };
 type LocalScanner = Scanner & { readonly scan: LineScanner };
 type ThreadScanner = Scanner & { readonly thread: ScanThread };
@@ -119,11 +125,11 @@ export async function* scanBlocks(
 ): AsyncGenerator<ScannedBlock> {
   const plain = options.plain === true;
   const idle: LocalScanner[] = Array.from({ length: localScanners }, () => ({
-    codes: { types: [], classNames: [], sites: [] },
+    codes: { types: [], classNames: [], sites: [], references: [] },
     scan: createLineScanner(scan.format, plain),
   }));
   const threads: ThreadScanner[] = Array.from({ length: options.threads ?? 0 }, () => ({
-    codes: { types: [], classNames: [], sites: [] },
+    codes: { types: [], classNames: [], sites: [], references: [] },
     thread: startScanThread(scan.format),
   }));
   const memories = Array.from(
@@ -238,9 +244,11 @@ function inDumpCodes(scan: Scan, { codes }: Scanner, findings: LineFindings): Sc
   for (const name of newNames.types) codes.types.push(names.types.codeOf(name));
   for (const name of newNames.classNames) codes.classNames.push(names.classNames.codeOf(name));
   for (const name of newNames.sites) codes.sites.push(names.sites.codeOf(name));
+  for (const name of newNames.references) codes.references.push(names.references.codeOf(name));
   recode(found.typeCodes, codes.types);
   recode(found.classNameCodes, codes.classNames);
   recode(found.siteCodes, codes.sites);
+  if (found.referenceNames !== undefined) recode(found.referenceNames, codes.references);
   if (findings.rootNames.size === 0) return found;
   const otherIds = new Map(found.otherIds);
   for (const [position, name] of findings.rootNames) {

@@ -31,6 +31,7 @@ export type LineFindings = {
     readonly types: readonly string[];
     readonly classNames: readonly string[];
     readonly sites: readonly string[];
+    readonly references: readonly string[];
   };
   readonly lineCount: number;
   readonly blankCount: number;
@@ -66,6 +67,7 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
       types: names.types.names.length,
       classNames: names.classNames.names.length,
       sites: names.sites.names.length,
+      references: names.references.names.length,
     };
     const rejects: Reject[] = [];
     const marks: Mark[] = [];
@@ -123,6 +125,7 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
         types: names.types.names.slice(namesBefore.types),
         classNames: names.classNames.names.slice(namesBefore.classNames),
         sites: names.sites.names.slice(namesBefore.sites),
+        references: names.references.names.slice(namesBefore.references),
       },
       lineCount: line,
       blankCount,

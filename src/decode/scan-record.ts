@@ -13,10 +13,10 @@ import {
   viewOf,
   wholeAt,
 } from "./json-bytes.js";
-import { procLabel } from "./format-objspace.js";
+import { closureLabel, procLabel } from "./format-objspace.js";
 import { keyCodesOf } from "./key-codes.js";
 import { keepObject, keepStep, knownObject, knownStep } from "./known-keys.js";
-import type { ScanSink } from "./scan-sink.js";
+import { isNamedBy, namedReferencesMax, type ScanSink } from "./scan-sink.js";
 
 /**
  * Scans one ordinary record of the format into the sink. False: not ordinary, nothing was added, the plain path must
@@ -44,6 +44,8 @@ const objspaceKey = keyCodesOf([
   "struct",
   "imemo_type",
   "value",
+  "proc",
+  "env_of",
 ]);
 
 const classType = Buffer.from("CLASS");
@@ -58,6 +60,8 @@ const enum TypeKind {
   includedClass,
   imemo,
   string,
+  /** V8's, in dumps of our own producer. */
+  closure,
 }
 
 function typeKindOf(name: string): TypeKind {
@@ -74,6 +78,8 @@ function typeKindOf(name: string): TypeKind {
       return TypeKind.imemo;
     case "STRING":
       return TypeKind.string;
+    case "closure":
+      return TypeKind.closure;
     default:
       return TypeKind.ordinary;
   }
@@ -84,8 +90,8 @@ const envStruct = Buffer.from("VM/env");
 const envImemo = Buffer.from("env");
 
 /** Where the value of each key stands; -1: not met. Reused: one record is scanned at a time. */
-const starts = new Int32Array(17);
-const ends = new Int32Array(17);
+const starts = new Int32Array(19);
+const ends = new Int32Array(19);
 
 /** Records of `ObjectSpace.dump_all` and of our own producers. */
 export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
@@ -177,6 +183,9 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
           referenceNameCount = stringCount;
           if (at < 0) return rolledBack(sink);
           break;
+        case 17: // proc, env_of: what our producer knows of closures is for the plain path.
+        case 18:
+          return rolledBack(sink);
         case 16: // value
           isText = bytes[at] === 0x22;
           at = skipValue(bytes, at);
@@ -211,7 +220,13 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
   sink.generations[position] = generation;
   if (!scanNames(bytes, position, kind, line, sink)) return rolledBack(sink);
   if (!scanLabel(bytes, position, kind, line, sink)) return rolledBack(sink);
-  if (referenceNameCount > 0) sink.hasReferenceNames = true;
+  if (
+    referenceNameCount > 0 &&
+    isNamedBy(sink.names.types.names[typeCode] ?? "") &&
+    !scanReferenceNames(bytes, starts[11] as number, sink)
+  ) {
+    return rolledBack(sink);
+  }
   sink.textHashes[position] =
     isText && kind === TypeKind.string
       ? textHash(bytes, (starts[16] as number) + 1, (ends[16] as number) - 1)
@@ -254,7 +269,9 @@ function scanLabel(
     return labelled(bytes, starts[8] as number, ends[8] as number, position, sink);
   const [structFrom, structTo] = [starts[14] as number, ends[14] as number];
   const [imemoFrom, imemoTo] = [starts[15] as number, ends[15] as number];
-  if (structFrom === -1 && imemoFrom === -1) return true;
+  const hasName = starts[8] !== -1 && (ends[8] as number) - (starts[8] as number) > 2;
+  const isNamedClosure = kind === TypeKind.closure && hasName;
+  if (structFrom === -1 && imemoFrom === -1 && !isNamedClosure) return true;
   const isStruct = structFrom !== -1 && structTo - structFrom > 2;
   if (isStruct && equalBytes(bytes, structFrom + 1, structTo - 1, procStruct)) {
     const file = sink.names.files.names;
@@ -269,6 +286,7 @@ function scanLabel(
     sink.labels.set(position, "env");
     return true;
   }
+  if (isNamedClosure) return closureLabelled(bytes, position, sink);
   const hasClass = starts[2] !== -1 && kind !== TypeKind.imemo;
   if (hasClass || starts[10] !== -1) {
     return !hasEscape(bytes, structFrom, structTo) && !hasEscape(bytes, imemoFrom, imemoTo);
@@ -276,6 +294,13 @@ function scanLabel(
   return isStruct
     ? labelled(bytes, structFrom, structTo, position, sink)
     : labelled(bytes, imemoFrom, imemoTo, position, sink);
+}
+
+function closureLabelled(bytes: Buffer, position: number, sink: ScanSink): boolean {
+  const [from, end] = [starts[8] as number, ends[8] as number];
+  if (hasEscape(bytes, from, end)) return false;
+  sink.labels.set(position, closureLabel(bytes.toString("utf8", from + 1, end - 1)));
+  return true;
 }
 
 /** Takes the text between two quotes for the label, if there is one. */
@@ -385,6 +410,22 @@ function scanAddresses(bytes: Buffer, at: number, sink: ScanSink): number {
     if (bytes[next] !== 0x2c) return -1;
     next = skipBlank(bytes, next + 1);
   }
+}
+
+/** The first names of a list that was found to be one. */
+function scanReferenceNames(bytes: Buffer, listFrom: number, sink: ScanSink): boolean {
+  const first = sink.firstReference[sink.objectCount] as number;
+  const count = Math.min(sink.referenceCount - first, namedReferencesMax);
+  let at = skipBlank(bytes, listFrom + 1);
+  for (let index = 0; index < count; index++) {
+    const end = skipString(bytes, at + 1);
+    if (hasEscape(bytes, at, end)) return false;
+    if (end - at > 2) {
+      sink.nameReference(first + index, sink.names.references.codeOfBytes(bytes, at + 1, end - 1));
+    }
+    at = skipBlank(bytes, skipBlank(bytes, end) + 1);
+  }
+  return true;
 }
 
 let stringCount = 0;

@@ -9,6 +9,7 @@ export type ScanNames = {
   readonly classNames: Interner;
   readonly files: Interner;
   readonly labels: Interner;
+  readonly references: Interner;
   readonly sites: { codeOf(fileCode: number, line: number): number; readonly names: string[] };
 };
 
@@ -22,6 +23,7 @@ export function createScanNames(): ScanNames {
     classNames: createInterner(),
     files,
     labels: createInterner(),
+    references: createInterner(),
     sites: {
       names,
       codeOf: (fileCode, line) => {
@@ -37,6 +39,14 @@ export function createScanNames(): ScanNames {
       },
     },
   };
+}
+
+/** References of a record whose names are kept: a larger holder is a list. src/query/holders.ts looks through as many. */
+export const namedReferencesMax = 64;
+
+/** Whether names of an object's references tell how it holds: the elements of lists are told alike. */
+export function isNamedBy(type: string): boolean {
+  return type !== "ARRAY" && type !== "array" && type !== "HASH";
 }
 
 /**
@@ -67,7 +77,7 @@ export class ScanSink {
   rootPositions: number[] = [];
   classNames = new Map<number, string>();
   labels = new Map<number, string>();
-  hasReferenceNames = false;
+  referenceNames = new Int32Array(0);
 
   constructor(names: ScanNames) {
     this.names = names;
@@ -98,7 +108,9 @@ export class ScanSink {
 
   /** Takes back the candidates of a record that was not committed. */
   rollBack(): void {
-    this.referenceCount = this.firstReference[this.objectCount] as number;
+    const first = this.firstReference[this.objectCount] as number;
+    this.referenceNames.fill(-1, first, Math.max(first, this.referenceCount));
+    this.referenceCount = first;
   }
 
   /** Ends the record whose fields stand at `objectCount`. */
@@ -125,18 +137,21 @@ export class ScanSink {
     this.classNameCodes[at] =
       record.className === undefined ? -1 : this.names.classNames.codeOf(record.className);
     this.textHashes[at] = NaN;
-    for (const reference of record.references) {
+    const isNamed = isNamedBy(record.type);
+    for (const [index, reference] of record.references.entries()) {
       if (typeof reference.id === "number") this.reference(reference.id);
       else {
         this.otherReferences.set(this.referenceCount, reference.id);
         this.reference(NaN);
       }
       if (reference.kind === "w") this.markWeak(this.referenceCount - 1);
+      if (isNamed && index < namedReferencesMax && reference.name !== "") {
+        this.nameReference(this.referenceCount - 1, this.names.references.codeOf(reference.name));
+      }
     }
     if (record.isRoot) this.rootPositions.push(at);
     if (record.name !== undefined) this.classNames.set(at, record.name);
     if (record.label !== undefined) this.labels.set(at, record.label);
-    this.hasReferenceNames ||= record.references.some(({ name }) => name !== "");
     this.commit();
   }
 
@@ -145,6 +160,25 @@ export class ScanSink {
       this.weak = grown(this.weak, new Uint8Array(this.references.length));
     }
     this.weak[reference] = 1;
+  }
+
+  nameReference(reference: number, code: number): void {
+    this.reserveNames();
+    this.referenceNames[reference] = code;
+  }
+
+  private reserveNames(): void {
+    const { length } = this.referenceNames;
+    if (length >= this.references.length) return;
+    this.referenceNames = grown(
+      this.referenceNames,
+      new Int32Array(this.references.length).fill(-1, length),
+    );
+  }
+
+  private namesOfAll(): Int32Array {
+    this.reserveNames();
+    return this.referenceNames.subarray(0, this.referenceCount);
   }
 
   /** What was collected; valid until the next record is added. */
@@ -167,7 +201,7 @@ export class ScanSink {
       rootPositions: this.rootPositions,
       names: this.classNames,
       labels: this.labels,
-      hasReferenceNames: this.hasReferenceNames,
+      referenceNames: this.referenceNames.length === 0 ? undefined : this.namesOfAll(),
     };
   }
 
@@ -182,6 +216,7 @@ export class ScanSink {
   clear(): void {
     this.objectCount = 0;
     this.weak.fill(0, 0, Math.min(this.referenceCount, this.weak.length));
+    this.referenceNames.fill(-1, 0, Math.min(this.referenceCount, this.referenceNames.length));
     this.referenceCount = 0;
     this.firstReference[0] = 0;
     this.otherIds = new Map();
@@ -189,7 +224,6 @@ export class ScanSink {
     this.rootPositions = [];
     this.classNames = new Map();
     this.labels = new Map();
-    this.hasReferenceNames = false;
   }
 }
 

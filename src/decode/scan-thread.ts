@@ -114,6 +114,7 @@ function copyOf(scan: ScanBlock): ScanBlock {
     ...(scan.textHashes === undefined ? {} : { textHashes: scan.textHashes.slice() }),
     references: scan.references.slice(),
     weak: scan.weak?.slice(),
+    referenceNames: scan.referenceNames?.slice(),
   };
 }
 

@@ -1,5 +1,5 @@
 import type { HeapIds } from "../../schemas/document-block.js";
-import type { HeapGraph, HeapLabels, RepeatedText } from "../../schemas/heap-graph.js";
+import type { EdgeNames, HeapGraph, HeapLabels, RepeatedText } from "../../schemas/heap-graph.js";
 import type { ScanBlock } from "../../schemas/scan-block.js";
 import { createTextTally } from "./text-tally.js";
 import { createObjectIndex } from "./object-index.js";
@@ -9,6 +9,7 @@ export type NameLists = {
   readonly types: readonly string[];
   readonly sites: readonly string[];
   readonly classNames: readonly string[];
+  readonly references?: readonly string[];
 };
 
 export type BuiltHeap = {
@@ -32,6 +33,7 @@ type Candidates = {
   /** Candidates of the block's n-th object: ids[first[n]] … ids[first[n + 1] - 1]. */
   readonly first: Uint32Array;
   readonly weak: Uint8Array | undefined;
+  readonly names: Int32Array | undefined;
   readonly other: ReadonlyMap<number, string | bigint>;
 };
 
@@ -51,7 +53,8 @@ export function createGraphBuilder(): GraphBuilder {
   const roots: number[] = [];
   const nameOf = new Map<number, string>();
   const labelOf = new Map<number, string>();
-  let hasReferenceNames = false;
+  let anyName = false;
+  let edgeName = new Int32Array(0);
   const texts = createTextTally();
 
   function add(block: ScanBlock): number[] {
@@ -82,6 +85,7 @@ export function createGraphBuilder(): GraphBuilder {
       ids: block.references.slice(0, end),
       first: firstReference.slice(0, objectCount + 1),
       weak: weak?.slice(0, end),
+      names: block.referenceNames?.slice(0, end),
       other: new Map(block.otherReferences),
     });
     candidateCount += end;
@@ -89,7 +93,7 @@ export function createGraphBuilder(): GraphBuilder {
     for (const position of block.rootPositions) roots.push(nodeFirst + position);
     for (const [position, name] of block.names) nameOf.set(nodeFirst + position, name);
     for (const [position, label] of block.labels) labelOf.set(nodeFirst + position, label);
-    hasReferenceNames ||= block.hasReferenceNames;
+    anyName ||= block.referenceNames !== undefined;
   }
 
   /** Follows the candidates: those that are ids of the dump become edges, in the order of the dump. */
@@ -97,11 +101,12 @@ export function createGraphBuilder(): GraphBuilder {
     const firstEdge = new Uint32Array(index.count + 1);
     const edgeTo = new Uint32Array(candidateCount);
     const weakEdge = anyWeak ? new Uint8Array(candidateCount) : undefined;
+    edgeName = new Int32Array(anyName ? candidateCount : 0).fill(-1);
     let edgeCount = 0;
     let node = 0;
     for (const [which, block] of blocks.entries()) {
       if (block === undefined) continue;
-      const { ids, first, weak, other } = block;
+      const { ids, first, weak, names, other } = block;
       for (let position = 0; position + 1 < first.length; position++) {
         const end = first[position + 1] as number;
         for (let at = first[position] as number; at < end; at++) {
@@ -111,6 +116,7 @@ export function createGraphBuilder(): GraphBuilder {
           if (target < 0) continue;
           if (weakEdge !== undefined && weak !== undefined)
             weakEdge[edgeCount] = weak[at] as number;
+          if (names !== undefined) edgeName[edgeCount] = names[at] as number;
           edgeTo[edgeCount++] = target;
         }
         firstEdge[++node] = edgeCount;
@@ -153,7 +159,8 @@ export function createGraphBuilder(): GraphBuilder {
         siteNames: names.sites,
         siteOf,
         generationOf,
-        stepLabels: hasReferenceNames ? undefined : labelOf,
+        stepLabels: labelOf,
+        edgeNames: anyName ? edgeNamesOf(edgeName, names.references ?? []) : undefined,
       },
       ids: { integerOf, other },
       repeatedTexts: texts.repeated(),
@@ -161,6 +168,13 @@ export function createGraphBuilder(): GraphBuilder {
   }
 
   return { add, finish };
+}
+
+function edgeNamesOf(edgeName: Int32Array, names: readonly string[]): EdgeNames {
+  return {
+    codeOf: (edge) => edgeName[edge] as number,
+    textOf: (code) => names[code] as string,
+  };
 }
 
 /** The block without some of its objects: rare, so it may cost. */
@@ -213,7 +227,10 @@ function withoutObjects(block: ScanBlock, refused: readonly number[]): ScanBlock
     rootPositions: block.rootPositions.flatMap((position) => newPosition.get(position) ?? []),
     names: moved(block.names),
     labels: moved(block.labels),
-    hasReferenceNames: block.hasReferenceNames,
+    referenceNames:
+      block.referenceNames === undefined
+        ? undefined
+        : Int32Array.from(places, (place) => block.referenceNames?.[place] as number),
   };
 }
 

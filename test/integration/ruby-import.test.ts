@@ -3,6 +3,10 @@ import { readFileSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { Document } from "mongodb";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
+import { retainers } from "../../src/query/one-dump/retainers.js";
+import { askDump, dumpNamed } from "../../src/query/query.js";
 import { testDatabase, type TestDatabase } from "../support/mongod.js";
 import {
   askWorker,
@@ -58,6 +62,27 @@ describe("from the workers of a running Ruby server to the line that leaks", () 
       assert.equal(await objects.countDocuments({ "env_of.method": "remember" }), own.kept);
     }
   });
+
+  it("says by shapes, names of variables among them, what climbing from every object says", async () => {
+    const [worker] = server.workers;
+    const dump = await dumpNamed(database.db, await dumpOf(worker as Worker));
+    assert.ok((dump.shapes ?? 0) > 100);
+    const { shapes: _, ...withoutShapes } = dump;
+    for (const where of [{ class_name: "Request" }, { class_name: "Proc" }]) {
+      const [told, climbed] = await Promise.all(
+        [dump, withoutShapes].map((one) => pathsOf(one, where)),
+      );
+      assert.ok((told?.size ?? 0) > 0);
+      assert.deepEqual(told, climbed, JSON.stringify(where));
+    }
+  });
+
+  async function pathsOf(dump: DumpEntry, where: Document): Promise<Map<unknown, unknown>> {
+    const { db } = database;
+    const given = { names: [], where, whereText: "", all: 1 };
+    const { rows } = await askDump(db, dump, retainers, given, { dump: dump._id, limit: 10_000 });
+    return new Map(rows.map(({ path, count, dominator_id }) => [path, { count, dominator_id }]));
+  }
 
   it("closures names the line where they are made, what they capture, how many there are", async () => {
     const text = await command("heapdump-query", [

@@ -90,6 +90,13 @@ export async function decodeDump(
         isRoot: found.rootPositions.includes(position),
         name: found.names.get(position),
         label: found.labels.get(position),
+        // The gem's are not asked for: its fast path does not read them.
+        names:
+          format.name === "heap-dump-gem"
+            ? []
+            : [...(found.referenceNames?.subarray(from, to) ?? [])].flatMap((code, index) =>
+                code < 0 ? [] : [[index, scan.names.references.names[code]]],
+              ),
       });
     }
   }

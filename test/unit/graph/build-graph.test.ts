@@ -256,7 +256,6 @@ function blockOf(objects: readonly Drawn[]): ScanBlock {
     otherReferences: others(references),
     weak: weak.includes(1) ? column(new Uint8Array(weak.length + spare), weak) : undefined,
     labels: new Map(),
-    hasReferenceNames: false,
     rootPositions: objects.flatMap(({ isRoot }, index) => (isRoot === true ? [index] : [])),
     names: new Map(
       objects.flatMap(({ name }, index) => (name === undefined ? [] : [[index, name]])),
