@@ -6,7 +6,7 @@ import type { Reject } from "../../schemas/reject.js";
 import { documentBlocks } from "../../src/decode/document-blocks.js";
 import { beginScan, scanBlocks, type Ledger } from "../../src/decode/scan-dump.js";
 import type { LineFormat } from "../../src/decode/line-format.js";
-import { lineBlocks } from "../../src/decode/split-lines.js";
+import { lineBlocks, lineBlocksOfFile, type ReadInto } from "../../src/decode/split-lines.js";
 
 /** Everything that decoding a dump gives: the documents' bytes, the rejects, the counts. */
 export type DecodedDump = {
@@ -25,6 +25,8 @@ export type DecodeOptions = {
   readonly chunkBytes?: number;
   readonly blockBytes?: number;
   readonly threads?: number;
+  /** Reads the dump as a file of ours is read, into one buffer over and over, `chunkBytes` at a time. */
+  readonly asFile?: boolean;
 };
 
 /**
@@ -38,7 +40,12 @@ export async function decodeDump(
 ): Promise<DecodedDump> {
   const { chunkBytes, blockBytes } = options;
   const blocks = async function* (): AsyncGenerator<LineBlock> {
-    if (chunkBytes === undefined) {
+    if (chunkBytes !== undefined && options.asFile === true) {
+      yield* lineBlocksOfFile(
+        readerOf(bytes, chunkBytes),
+        blockBytes === undefined ? {} : { blockBytes },
+      );
+    } else if (chunkBytes === undefined) {
       yield await Promise.resolve({ bytes, lineNumberFirst: 1, byteOffsetFirst: 0 });
     } else {
       yield* lineBlocks(
@@ -112,6 +119,16 @@ export async function decodeDump(
     }
   }
   return { documents, rejects, ledger: scan.ledger, scanned };
+}
+
+function readerOf(bytes: Buffer, chunkBytes: number): ReadInto {
+  let at = 0;
+  return (buffer, offset, length) => {
+    const end = Math.min(bytes.length, at + Math.min(length, chunkBytes));
+    const count = bytes.copy(buffer, offset, at, end);
+    at += count;
+    return Promise.resolve(count);
+  };
 }
 
 /** The bytes in pieces of one size. Each is a copy: nobody may look beyond its end. */
