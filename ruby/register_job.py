@@ -1,16 +1,18 @@
 """Runs inside gdb (batch mode): has the Ruby VM evaluate a line of code at its own next safe point.
 
-Calls two things in the stopped process, on its main thread: the mmap system call (one page for the code), and
-rb_postponed_job_register_one(0, rb_eval_string, page). The latter is Ruby's own door for signal handlers: lock-free,
-allocates nothing, takes no lock; the collector itself uses it. The VM runs the job where it checks for interrupts,
+Calls a few things in the stopped process, on its main thread: the mmap system call (one page for the code), and
+rb_postponed_job_register_one(0, rb_eval_string, page); from Ruby 3.3 on, what that function does there itself:
+handle = rb_postponed_job_preregister(0, rb_eval_string, page), rb_postponed_job_trigger(handle). These are Ruby's own
+door for signal handlers: lock-free, allocate nothing, take no lock; the collector itself uses them. The VM runs the job where it checks for interrupts,
 never inside the collector, malloc or a signal handler.
 
 Not gdb's own `call`: that writes the vector registers too, which gdb before 14 cannot do on processors with AMX
 ("Couldn't write extended state status"), and then leaves the process with a broken system call. Here only general
-registers change, and all of them are put back and compared. The two callees use no vector registers; the second one
-is disassembled to be sure.
+registers change, and all of them are put back and compared. The callees use no vector registers; Ruby's are
+disassembled to be sure.
 
-Input: environment variables HEAPDUMP_{REGISTER,EVAL,SYSCALL}_ADDRESS, HEAPDUMP_CODE, HEAPDUMP_UNSAFE_RANGES.
+Input: environment variables HEAPDUMP_{REGISTER,EVAL,SYSCALL}_ADDRESS, HEAPDUMP_TRIGGER_ADDRESS (then REGISTER is
+rb_postponed_job_preregister), HEAPDUMP_CODE, HEAPDUMP_UNSAFE_RANGES.
 Output: one line, `heapdump: registered|busy|failed <text>`. Always detaches.
 """
 
@@ -28,6 +30,8 @@ PAGE_BYTES = 4096
 MEMORY_SYSCALLS = (9, 10, 11, 12, 25, 28)
 MMAP = 9
 DIRECTION_FLAG = 0x400
+# POSTPONED_JOB_HANDLE_INVALID
+INVALID_HANDLE = 0xFFFFFFFF
 
 
 class Busy(Exception):
@@ -67,7 +71,7 @@ def check_integer_only(address):
     """The function must leave the vector registers alone: nobody saves them."""
     for instruction in gdb.selected_inferior().architecture().disassemble(address, count=60):
         if re.search(r"%(?:[xyz]?mm|st)\d?", instruction["asm"]):
-            raise RuntimeError("rb_postponed_job_register_one uses vector registers in this build of Ruby")
+            raise RuntimeError("Ruby's postponed jobs use vector registers in this build of Ruby")
         if instruction["asm"].startswith("ret"):
             return
 
@@ -133,18 +137,24 @@ def main():
     code = os.environ["HEAPDUMP_CODE"].encode() + b"\0"
     if len(code) > PAGE_BYTES:
         raise RuntimeError("the code is too long for a page")
-    check_integer_only(function)
+    trigger = int(os.environ.get("HEAPDUMP_TRIGGER_ADDRESS", "0"), 16)
+    callees = [function] + ([trigger] if trigger else [])
+    for callee in callees:
+        check_integer_only(callee)
     registers = {name: register(name) for name in REGISTERS}
     check_place(registers, memory)
-    if function <= registers["rip"] < function + 512:
+    if any(callee <= registers["rip"] < callee + 512 for callee in callees):
         raise Busy("the main thread is registering a job itself")
     try:
         page = map_page(registers, syscall)
         memory.write_memory(page, code)
         answer = call(registers, memory, function, (0, evaluate, page)) & 0xFFFFFFFF
+        is_full = answer == (INVALID_HANDLE if trigger else 0)
+        if trigger and not is_full:
+            call(registers, memory, trigger, (answer,))
     finally:
         put_back(registers)
-    if answer == 0:
+    if is_full:
         raise Busy("Ruby's table of postponed jobs is full")
     return "registered %d" % answer
 

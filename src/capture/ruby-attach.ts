@@ -20,7 +20,7 @@ import { HeapdumpError } from "../errors.js";
 import type { Captured, CaptureOptions } from "./capture.js";
 import type { ObjectCounts } from "./count-objects.js";
 import { readProc, type ProcessInfo } from "./process-info.js";
-import { rubyProcess, type RubyProcess } from "./ruby-process.js";
+import { rubyProcess, type PostponedJob, type RubyProcess } from "./ruby-process.js";
 
 type Wish =
   | { readonly mode: "dump"; readonly redact: boolean }
@@ -244,10 +244,10 @@ async function registerJob(
   deadline: number,
   signal: AbortSignal | undefined,
 ): Promise<void> {
-  if (ruby.registerAddress === undefined || ruby.syscallAddress === undefined) {
+  if (ruby.postponedJob === undefined || ruby.syscallAddress === undefined) {
     throw new HeapdumpError(
       "capture/not-supported",
-      `Ruby ${ruby.rubyVersion ?? "(unknown version)"} of process ${ruby.pid} has no rb_postponed_job_register_one: use HeapDump.on_signal`,
+      `Ruby ${ruby.rubyVersion ?? "(unknown version)"} of process ${ruby.pid} takes no postponed jobs: use HeapDump.on_signal`,
     );
   }
   for (let attempts = 1; ; attempts++) {
@@ -269,6 +269,20 @@ type DebuggerOutcome = {
   readonly text: string;
 };
 
+/** For the debugger's script. */
+function addressesOf(
+  job: PostponedJob | undefined,
+  hex: (address: bigint | undefined) => string,
+): Record<string, string> {
+  if (job === undefined || "registerAddress" in job) {
+    return { HEAPDUMP_REGISTER_ADDRESS: hex(job?.registerAddress) };
+  }
+  return {
+    HEAPDUMP_REGISTER_ADDRESS: hex(job.preregisterAddress),
+    HEAPDUMP_TRIGGER_ADDRESS: hex(job.triggerAddress),
+  };
+}
+
 async function runDebugger(ruby: RubyProcess, code: string): Promise<DebuggerOutcome> {
   const hex = (address: bigint | undefined): string => `0x${(address ?? 0n).toString(16)}`;
   const options = [
@@ -280,7 +294,7 @@ async function runDebugger(ruby: RubyProcess, code: string): Promise<DebuggerOut
   const env = {
     PATH: environment["PATH"] ?? "/usr/local/bin:/usr/bin:/bin",
     LC_ALL: "C",
-    HEAPDUMP_REGISTER_ADDRESS: hex(ruby.registerAddress),
+    ...addressesOf(ruby.postponedJob, hex),
     HEAPDUMP_EVAL_ADDRESS: hex(ruby.evalAddress),
     HEAPDUMP_SYSCALL_ADDRESS: hex(ruby.syscallAddress),
     HEAPDUMP_UNSAFE_RANGES: ruby.unsafeRanges

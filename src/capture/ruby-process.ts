@@ -8,14 +8,21 @@ export type RubyProcess = {
   readonly pid: number;
   /** Undefined where this Ruby does not say. */
   readonly rubyVersion: string | undefined;
-  /** `rb_postponed_job_register_one`; undefined: this Ruby has none. */
-  readonly registerAddress: bigint | undefined;
+  /** How this Ruby takes a job; undefined: not at all. */
+  readonly postponedJob: PostponedJob | undefined;
   readonly evalAddress: bigint;
   /** A `syscall` instruction. */
   readonly syscallAddress: bigint | undefined;
   /** Code of the C library, the loader and other allocators: a thread is not to be interrupted there. */
   readonly unsafeRanges: readonly { start: bigint; end: bigint }[];
 };
+
+/** Ruby's door for signal handlers. */
+export type PostponedJob =
+  /** Up to 3.2: one call. */
+  | { readonly registerAddress: bigint }
+  /** From 3.3 on: the job gets a number first. */
+  | { readonly preregisterAddress: bigint; readonly triggerAddress: bigint };
 
 type Mapping = {
   readonly start: bigint;
@@ -26,9 +33,14 @@ type Mapping = {
 };
 
 const registerName = "rb_postponed_job_register_one";
+const preregisterName = "rb_postponed_job_preregister";
+const triggerName = "rb_postponed_job_trigger";
 const evalName = "rb_eval_string";
 const versionName = "ruby_version";
-const wantedNames: ReadonlySet<string> = new Set([registerName, evalName, versionName]);
+const wantedNames: ReadonlySet<string> = new Set([
+  ...[registerName, preregisterName, triggerName],
+  ...[evalName, versionName],
+]);
 const allocators = /\/(libc[.-]|ld-|ld\.|libjemalloc|libtcmalloc|libmimalloc)/;
 const systemLibrary = /\/(libc[.-]|ld-musl)/;
 
@@ -48,17 +60,30 @@ export async function rubyProcess(pid: number): Promise<RubyProcess | undefined>
     const evalAddress = symbols?.addressOf.get(evalName);
     if (symbols === undefined || evalAddress === undefined) continue;
     const shift = shiftOf(symbols, file, mappings);
-    const registerAddress = symbols.addressOf.get(registerName);
+    const address = (name: string): bigint | undefined => {
+      const at = symbols.addressOf.get(name);
+      return at === undefined ? undefined : at + shift;
+    };
     return {
       pid,
       rubyVersion: versionText(symbols),
-      registerAddress: registerAddress === undefined ? undefined : registerAddress + shift,
+      postponedJob: postponedJobOf(address),
       evalAddress: evalAddress + shift,
       syscallAddress: await syscallInstruction(pid, mappings),
       unsafeRanges: mappings.filter(({ isCode, file }) => isCode && allocators.test(file)),
     };
   }
   return undefined;
+}
+
+/** The newer functions where there are both: the older one is deprecated there. */
+function postponedJobOf(address: (name: string) => bigint | undefined): PostponedJob | undefined {
+  const [preregisterAddress, triggerAddress] = [address(preregisterName), address(triggerName)];
+  if (preregisterAddress !== undefined && triggerAddress !== undefined) {
+    return { preregisterAddress, triggerAddress };
+  }
+  const registerAddress = address(registerName);
+  return registerAddress === undefined ? undefined : { registerAddress };
 }
 
 async function mappingsOf(pid: number): Promise<Mapping[]> {
@@ -79,23 +104,30 @@ async function mappingsOf(pid: number): Promise<Mapping[]> {
   });
 }
 
-/** As seen by the process itself: it may live in a container. A file replaced meanwhile is read from memory's side. */
+/**
+ * As seen by the process itself: it may live in a container. A file replaced meanwhile, or one that the kernel names by
+ * a path of ours (a process in a chroot), is read from memory's side.
+ */
 async function symbolsOf(
   pid: number,
   file: string,
   mappings: readonly Mapping[],
 ): Promise<ElfSymbols | undefined> {
   const mapping = mappings.find((candidate) => candidate.file === file);
-  const path =
-    file.endsWith(" (deleted)") && mapping !== undefined
-      ? `/proc/${pid}/map_files/${mapping.start.toString(16)}-${mapping.end.toString(16)}`
-      : `/proc/${pid}/root${file}`;
-  try {
-    return elfSymbols(await readFile(path), wantedNames);
-  } catch (error) {
-    if (isMissing(error)) return undefined;
-    throw new HeapdumpError("capture/no-permission", `may not read ${path}`, { cause: error });
+  const paths = file.endsWith(" (deleted)") ? [] : [`/proc/${pid}/root${file}`];
+  if (mapping !== undefined) {
+    const range = `${mapping.start.toString(16)}-${mapping.end.toString(16)}`;
+    paths.push(`/proc/${pid}/map_files/${range}`);
   }
+  for (const path of paths) {
+    try {
+      return elfSymbols(await readFile(path), wantedNames);
+    } catch (error) {
+      if (isMissing(error)) continue;
+      throw new HeapdumpError("capture/no-permission", `may not read ${path}`, { cause: error });
+    }
+  }
+  return undefined;
 }
 
 function shiftOf(symbols: ElfSymbols, file: string, mappings: readonly Mapping[]): bigint {
