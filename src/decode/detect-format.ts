@@ -89,6 +89,11 @@ const magics: readonly (readonly [RegExp, string])[] = [
   [/^.\x00[^\x00]\x00/s, "UTF-16 text: convert it to UTF-8 first"],
   [/^#!/, "a script"],
   [/^[^\n]{257}ustar/s, "a tar archive: unpack it first"],
+  [/^PERFILE2/, "samples of perf record"],
+  [/^MDMP/, "a Windows minidump"],
+  [/^\s*\{\s*"traceEvents"/, "a Chrome trace"],
+  [/^\s*\{\s*"head"\s*:\s*\{\s*"callFrame"/, "a sampled allocation profile of V8 (.heapprofile)"],
+  [/^\s*\{\s*"nodes"\s*:\s*\[\s*\{\s*"id"\s*:\s*\d+\s*,\s*"callFrame"/, "a CPU profile of V8"],
 ];
 
 function kindOf(bytes: Buffer, text: string): string {
