@@ -12,10 +12,16 @@ export type SnapshotHeap = {
   readonly ids: HeapIds;
 };
 
-/** The snapshot as a graph with one root, node 0. Shares the snapshot's columns. */
+/**
+ * The snapshot as a graph with one root, node 0. Shares the snapshot's columns.
+ *
+ * Labels are made when they are first asked for: not before the dominators, which take the most memory.
+ */
 export function snapshotHeap(snapshot: Snapshot): SnapshotHeap {
   const { nodeCount, edgeKind, nodeTypes, typeOf, sites } = snapshot;
   const none = new Int32Array(nodeCount).fill(-1);
+  let classes: ReturnType<typeof classNamesOf> | undefined;
+  let steps: Map<number, string> | undefined;
   return {
     graph: {
       nodeCount,
@@ -29,11 +35,18 @@ export function snapshotHeap(snapshot: Snapshot): SnapshotHeap {
     labels: {
       typeNames: nodeTypes,
       typeOf,
-      ...classNamesOf(snapshot),
+      get classNames() {
+        return (classes ??= classNamesOf(snapshot)).classNames;
+      },
+      get classNameOf() {
+        return (classes ??= classNamesOf(snapshot)).classNameOf;
+      },
       siteNames: sites.files.map((file, site) => `${file}:${sites.lines[site]}`),
       siteOf: snapshot.traceNodeOf === undefined ? none : sitesOf(snapshot),
       generationOf: undefined,
-      stepLabels: closureLabels(snapshot),
+      get stepLabels() {
+        return (steps ??= closureLabels(snapshot));
+      },
       edgeNames: edgeNamesOf(snapshot),
     },
     ids: { integerOf: snapshot.idOf, other: new Map() },
