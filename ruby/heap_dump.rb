@@ -362,6 +362,7 @@ module HeapDump
       @gc = gc
       @names = names
       @redaction = redact ? Redaction.new : nil
+      @collector_stopped = false
     end
 
     def call
@@ -390,8 +391,10 @@ module HeapDump
       # In a process that lives on, an address may be used again while we still look things up by it.
       @collector_stopped = !@forked && GC.disable == false
       GC.auto_compact = false if @forked && GC.respond_to?(:auto_compact=) && GC.auto_compact
-      ObjectSpace.dump_all(output: raw)
-      raw.flush
+      # Ruby before 3.0 writes through buffers of C's, which nothing but closing empties.
+      sink = raw.dup
+      ObjectSpace.dump_all(output: sink)
+      sink.close
     end
 
     def write(raw, taken_at)
