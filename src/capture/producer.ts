@@ -2,7 +2,6 @@
 import { randomBytes } from "node:crypto";
 import { existsSync } from "node:fs";
 import { open, rename, rm, stat } from "node:fs/promises";
-import { Session } from "node:inspector";
 import { hostname } from "node:os";
 import { basename, dirname, join } from "node:path";
 import v8 from "node:v8";
@@ -17,6 +16,10 @@ import { convertApart } from "./convert-apart.js";
 import { countObjectsThrough, type ObjectCounts } from "./count-objects.js";
 import { dumpBytesMax, ensureSpace } from "./disk-space.js";
 import { dumpName } from "./dump-name.js";
+import { HeapdumpInspector } from "./inspector-session.js";
+import { trackAllocations } from "./track-allocations.js";
+
+export { trackAllocations };
 
 export type DumpOptions = {
   /** Folder of the dump. Default: the current one. */
@@ -30,7 +33,7 @@ export type DumpOptions = {
   readonly format?: "ndjson" | "heapsnapshot";
   /** Replaces the contents of strings by length and a keyed hash. For ndjson only. */
   readonly redact?: boolean;
-  /** From now on V8 notes where objects are made: making one takes 4.5 times as long (bench/producer-pause.ts). */
+  /** Begins `trackAllocations`, at its price: from now on, so for the next dump. */
   readonly trackAllocations?: boolean;
 };
 
@@ -55,12 +58,40 @@ export type SignalOptions = DumpOptions & {
  *
  * @throws {HeapdumpError} `capture/no-space`, `capture/failed`, `usage/bad-option`
  */
-export function dump(options: DumpOptions = {}): Promise<Dumped> {
+export async function dump(options: DumpOptions = {}): Promise<Dumped> {
+  checkOptions(options);
   running ??= dumpAlone(options).finally(() => (running = undefined));
   return running;
 }
 
 let running: Promise<Dumped> | undefined;
+
+const optionNames: readonly string[] = Object.keys({
+  dir: 1,
+  file: 1,
+  format: 1,
+  redact: 1,
+  trackAllocations: 1,
+  onDump: 1,
+  onError: 1,
+} satisfies Record<keyof SignalOptions, 1>);
+
+/** JavaScript has no types: a dump elsewhere than where it was wanted is found too late. */
+function checkOptions(options: unknown): void {
+  if (typeof options !== "object" || options === null) {
+    throw new HeapdumpError(
+      "usage/bad-option",
+      `expected options, like { file: "app.ndjson" }, found a ${typeof options}`,
+    );
+  }
+  for (const name of Object.keys(options)) {
+    if (optionNames.includes(name)) continue;
+    throw new HeapdumpError(
+      "usage/bad-option",
+      `there is no option "${name.slice(0, 60)}"; there are ${optionNames.join(", ")}`,
+    );
+  }
+}
 
 async function dumpAlone(options: DumpOptions): Promise<Dumped> {
   const format = options.format ?? "ndjson";
@@ -138,9 +169,6 @@ export async function countObjects(
   }
 }
 
-/** Under a name of its own: the application's classes named Session are counted without ours. */
-class HeapdumpInspector extends Session {}
-
 let lastCount:
   { readonly question: string; readonly atMs: number; readonly counts: ObjectCounts } | undefined;
 
@@ -151,16 +179,6 @@ function classNames(name: string | object): string[] {
     typeof member === "function" && member.name !== "" ? [member.name] : [],
   );
 }
-
-/** From now on V8 notes where objects are made, so that dumps tell file and line. There is no way back but a restart. */
-export function trackAllocations(): void {
-  if (tracking !== undefined) return;
-  tracking = new HeapdumpInspector();
-  tracking.connect();
-  tracking.post("HeapProfiler.startTrackingHeapObjects", { trackAllocations: true });
-}
-
-let tracking: Session | undefined;
 
 /**
  * Dumps upon a signal: this process, and every worker thread of it that has called this too (they inherit
@@ -175,6 +193,7 @@ export function dumpOnSignal(
   signalName: NodeJS.Signals = "SIGUSR2",
   options: SignalOptions = {},
 ): () => void {
+  checkOptions(options);
   if (options.trackAllocations === true) trackAllocations();
   const dumpNow = (): void => {
     if (running !== undefined) return;

@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import { ask, endAll, leakingNode } from "../support/node-process.js";
 import { leakInSnapshot } from "../support/raw-snapshot.js";
@@ -161,6 +162,57 @@ describe("heapdump-mongo/producer", () => {
     assert.deepEqual(codes, ["capture/no-space", "usage/bad-option"]);
   });
 
+  it("refuses what is no option: the path alone, a misspelt name", async () => {
+    const { said } = await evaluate(`
+      const { dump, dumpOnSignal } = await import(${JSON.stringify(producer)});
+      const said = [];
+      await dump("app.ndjson").catch((error) => said.push(error.code));
+      await dump({ path: "app.ndjson" }).catch((error) => said.push(error.code + error.message));
+      try { dumpOnSignal("SIGUSR2", { files: "x" }); } catch (error) { said.push(error.code); }
+      console.log(JSON.stringify({ said }));`);
+    const [path, misspelt, onSignalToo] = said as string[];
+    assert.deepEqual([path, onSignalToo], ["usage/bad-option", "usage/bad-option"]);
+    assert.match(misspelt ?? "", /^usage\/bad-option.*"path"/);
+    assert.deepEqual(await readdir(folder), ["module.mjs"]);
+  });
+
+  it("tells where objects were made, once tracking was begun, and the process still ends", async () => {
+    const { file } = await evaluate(`
+      const { dump, trackAllocations } = await import(${JSON.stringify(producer)});
+      trackAllocations();
+      class Planted {}
+      function plant() {
+        return Array.from({ length: 77 }, function make() { return new Planted(); });
+      }
+      globalThis.kept = plant();
+      const { file } = await dump({ dir: ${JSON.stringify(folder)} });
+      console.log(JSON.stringify({ file }));`);
+    const sites = new Map<string, number>();
+    for (const line of (await readFile(String(file), "utf8")).trimEnd().split("\n")) {
+      const record = JSON.parse(line) as Sited;
+      if (record.class_name !== "Planted" || record.type !== "object" || !record.file) continue;
+      const site = `${record.file}:${record.line}`;
+      sites.set(site, (sites.get(site) ?? 0) + 1);
+    }
+    const module = pathToFileURL(join(folder, "module.mjs")).href;
+    assert.deepEqual(Object.fromEntries(sites), { [`${module}:6`]: 77 });
+  });
+
+  it("lets a process with tracking work on while anything is left to do, unseen work too", async () => {
+    // Jobs of the thread pool are no resources that Node lists: this one takes longer than two looks.
+    const { lengths } = await evaluate(`
+      import { pbkdf2 } from "node:crypto";
+      const { trackAllocations } = await import(${JSON.stringify(producer)});
+      trackAllocations();
+      const lengths = [];
+      await new Promise((done) => setTimeout(done, 1500));
+      pbkdf2("a", "b", 2_000_000, 32, "sha512", (error, key) => {
+        lengths.push(key.length);
+        console.log(JSON.stringify({ lengths }));
+      });`);
+    assert.deepEqual(lengths, [32]);
+  });
+
   /** Runs a module's text in a Node of its own and gives what it printed as JSON. */
   async function evaluate(text: string): Promise<Record<string, unknown>> {
     const path = join(folder, "module.mjs");
@@ -175,6 +227,7 @@ describe("heapdump-mongo/producer", () => {
   }
 });
 
+type Sited = { type: string; class_name?: string; file?: string; line?: number };
 type Trailer = { pid: number; counts: { objects: number; roots: number } };
 
 /** Names of the `count` whole dumps in the folder, as soon as they are there. */
