@@ -3,6 +3,7 @@ import { execFile } from "node:child_process";
 import { mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import { promisify } from "node:util";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
 import { testDatabase, type TestDatabase } from "../support/mongod.js";
@@ -80,6 +81,69 @@ describe("a leak in a Node, from the process to the database", () => {
     await holdsTheLeak(entry?._id ?? "", sessions, child.pid);
     assert.equal((await ask(numbers[0]?.port as number, "/numbers")).sessions, sessions);
   });
+
+  it("with the places where its objects were made, in a dump of ours, V8's own and that one converted", async () => {
+    const module = join(folder, "sited.mjs");
+    await writeFile(
+      module,
+      `import { dump, trackAllocations } from ${JSON.stringify(repositoryPath("dist/src/capture/producer.js"))};
+      trackAllocations();
+      class Planted {}
+      const kept = [];
+      function plantMany() { kept.push(new Planted()); }
+      function plantFew() { kept.push(new Planted()); }
+      for (let n = 0; n < 64; n++) plantMany();
+      for (let n = 0; n < 13; n++) plantFew();
+      for (const format of ["ndjson", "heapsnapshot"])
+        await dump({ dir: ${JSON.stringify(folder)}, file: "sited." + format, format });
+      globalThis.kept = kept;`,
+    );
+    await promisify(execFile)(process.execPath, [module], { timeout: 30_000 });
+    const { code } = await run("heapdump-dump", [
+      ...["--convert", join(folder, "sited.heapsnapshot")],
+      ...["--out", join(folder, "sited-converted.ndjson")],
+    ]);
+    assert.equal(code, 0);
+    const { href } = pathToFileURL(module);
+    for (const [file, name] of [
+      ["sited.ndjson", "sited-ours"],
+      ["sited.heapsnapshot", "sited-v8"],
+      ["sited-converted.ndjson", "sited-converted"],
+    ] as const) {
+      await imports(join(folder, file), name);
+      const stored = await database.db
+        .collection(name)
+        .aggregate<{ _id: { file: string; line: number }; count: number }>([
+          { $match: { class_name: "Planted", file: { $exists: true } } },
+          { $group: { _id: { file: "$file", line: "$line" }, count: { $sum: 1 } } },
+          { $sort: { count: -1 } },
+        ])
+        .toArray();
+      const [many, few] = stored;
+      assert.deepEqual(many, { _id: { file: href, line: 5 }, count: 64 }, name);
+      assert.deepEqual(few, { _id: { file: href, line: 6 }, count: 13 }, name);
+      // plantMany made more than these: the list's own storage, for one.
+      const sites = await asked(name, ["sites", "--limit", "10000"]);
+      const siteOf = (line: number): unknown[] =>
+        sites.filter((row) => row["name"] === `${href}:${line}`).map((row) => row["count"]);
+      const inDump = (line: number): Promise<number> =>
+        database.db.collection(name).countDocuments({ file: href, line });
+      assert.deepEqual(siteOf(5), [await inDump(5)]);
+      assert.deepEqual(siteOf(6), [await inDump(6)]);
+      const held = await asked(name, ["retainers", "--class", "Planted", "--site", `${href}:6`]);
+      assert.equal(held[0]?.["count"], 13);
+    }
+  });
+
+  /** The rows that `heapdump-query` answers on a dump. */
+  async function asked(name: string, argv: readonly string[]): Promise<Record<string, unknown>[]> {
+    const { code, stdout, stderr } = await run("heapdump-query", [
+      ...argv,
+      ...["--db", database.name, "--dump", name, "--uri", database.uri, "--json"],
+    ]);
+    assert.equal(code, 0, stderr);
+    return (JSON.parse(stdout) as { rows: Record<string, unknown>[] }).rows;
+  }
 
   async function imports(file: string, name: string): Promise<void> {
     const { code, stderr } = await run("heapdump-import", [
