@@ -123,7 +123,6 @@ export async function* arrayElementBlocks(
   function take(): LineBlock {
     const block = {
       bytes: out.subarray(0, length),
-      lineNumberFirst: lineNumbers[0] ?? lineNumber,
       byteOffsetFirst: byteOffsets[0] ?? byteOffset,
       places: {
         lineNumbers: Float64Array.from(lineNumbers),

@@ -19,6 +19,15 @@ export function viewOf(bytes: Uint8Array): DataView {
   return viewOfViewed;
 }
 
+/** Instead of a record's end: it goes as far as its line. */
+export const atLineEnd = -1;
+
+/** Whether the record that was read up to `at` ends there. A record of the fast path holds no line feed. */
+export function endsAt(bytes: Uint8Array, at: number, end: number): boolean {
+  if (end !== atLineEnd) return at === end;
+  return bytes[at] === 0x0a || (bytes[at] === 0x0d && bytes[at + 1] === 0x0a);
+}
+
 /** Behind blanks. */
 export function skipBlank(bytes: Uint8Array, at: number): number {
   let next = at;

@@ -197,24 +197,28 @@ function merge(
   const { ledger } = scan;
   const { objectLines } = findings;
   const lineFirst = ledger.lines;
-  const found = inDumpCodes(scan, scanner, findings);
-  for (const mark of findings.marks) {
+  /** Line numbers of a block count from its first line, unless it came with places. */
+  const placed = <T extends { readonly lineNumber: number }>(one: T): T =>
+    raw.places === undefined ? { ...one, lineNumber: lineFirst + one.lineNumber } : one;
+  const inCodes = inDumpCodes(scan, scanner, findings);
+  for (const found of findings.marks) {
+    const mark = placed(found);
     const isLater = ledger.objects + mark.objectsBefore > 0;
     if ("header" in mark) markHeader(scan, mark.header, isLater, mark, options);
     else markBracket(scan, mark.bracket, isLater, mark, options);
   }
-  for (let position = 0; position < found.objectCount; position++) {
+  for (let position = 0; position < inCodes.objectCount; position++) {
     scan.objectLines.add(lineFirst + (objectLines[position] as number));
   }
-  const rejects = [...findings.rejects];
+  const rejects = findings.rejects.map(placed);
   ledger.lines += findings.lineCount;
-  ledger.objects += found.objectCount;
+  ledger.objects += inCodes.objectCount;
   ledger.blank += findings.blankCount;
   ledger.repaired += findings.repairedCount;
   if (raw.tooLong !== undefined) {
     ledger.lines++;
     rejects.push({
-      lineNumber: raw.tooLong.lineNumber,
+      lineNumber: raw.tooLong.lineNumber ?? ledger.lines,
       byteOffset: raw.tooLong.byteOffset,
       code: "too-long",
       path: "",
@@ -224,14 +228,15 @@ function merge(
   }
   ledger.rejected += rejects.length;
   return {
-    scan: found,
+    scan: inCodes,
     rejects,
     refuseDuplicate: (position) => {
       const line = objectLines[position] as number;
       ledger.objects--;
       ledger.rejected++;
       scan.objectLines.remove(lineFirst + line);
-      return duplicateReject(block, line, scan.format.name === "heap-dump-gem" ? "id" : "address");
+      const path = scan.format.name === "heap-dump-gem" ? "id" : "address";
+      return placed(duplicateReject(block, line, path));
     },
     bytesDone: raw.byteOffsetFirst + block.length,
   };

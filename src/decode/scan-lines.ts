@@ -4,12 +4,13 @@ import type { Reject } from "../../schemas/reject.js";
 import type { ScanBlock } from "../../schemas/scan-block.js";
 import { decodeLine, recordSpan } from "./decode-line.js";
 import type { LineFormat } from "./line-format.js";
+import { atLineEnd } from "./json-bytes.js";
 import { holdsBrokenText } from "./parse-json.js";
 import { scanGemRecord, scanObjspaceRecord } from "./scan-record.js";
 import { createScanNames, ScanSink } from "./scan-sink.js";
 
 /** The lines of a block, with a line feed or more behind them, which the fast path needs to stop at. */
-export type SealedBlock = Pick<LineBlock, "lineNumberFirst" | "byteOffsetFirst" | "places"> & {
+export type SealedBlock = Pick<LineBlock, "byteOffsetFirst" | "places"> & {
   readonly bytes: Buffer;
   /** Of the lines. Unit: bytes. */
   readonly length: number;
@@ -38,6 +39,7 @@ export type LineFindings = {
   readonly repairedCount: number;
   /** Line in the block of each object. */
   readonly objectLines: Int32Array;
+  /** Their line numbers count from 1 in this block, as those of `marks`, unless the block says the places of its lines. */
   readonly rejects: readonly Reject[];
   readonly marks: readonly Mark[];
   /** Objects known by a root's name alone, by position: their ids depend on the blocks before. */
@@ -88,6 +90,15 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
     }
 
     for (let from = 0; from < length; line++) {
+      if (!plain && bytes[from] === 0x7b) {
+        // The usual line is a record and nothing else: it need not be looked for where it ends.
+        const behind = fast(bytes, from, atLineEnd, sink);
+        if (behind >= 0) {
+          keepObject();
+          from = bytes[behind] === 0x0d ? behind + 2 : behind + 1;
+          continue;
+        }
+      }
       const feed = bytes.indexOf(0x0a, from);
       const to = feed < 0 || feed > length ? length : feed;
       const span = recordSpan(bytes, from, to);
@@ -98,7 +109,7 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
         if (span.closes) marks.push({ lineNumber, objectsBefore, bracket: "close" });
       }
       if (span.start === span.end) blankCount++;
-      else if (!plain && fast(bytes, span, sink)) keepObject();
+      else if (!plain && fast(bytes, span.start, span.end, sink) >= 0) keepObject();
       else {
         const outcome = decodeLine(format, bytes, span);
         if ("record" in outcome) {
@@ -138,7 +149,7 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
   };
 }
 
-/** The line of an object that is refused after all: an earlier one has its id. */
+/** The line of an object that is refused after all: an earlier one has its id. Its line number counts as the block's. */
 export function duplicateReject(block: SealedBlock, line: number, path: string): Reject {
   const { bytes, length } = block;
   let from = 0;
@@ -155,12 +166,12 @@ export function duplicateReject(block: SealedBlock, line: number, path: string):
 }
 
 function placeOf(
-  block: Pick<LineBlock, "lineNumberFirst" | "byteOffsetFirst" | "places">,
+  block: Pick<LineBlock, "byteOffsetFirst" | "places">,
   line: number,
   from: number,
 ): { lineNumber: number; byteOffset: number } {
   return block.places === undefined
-    ? { lineNumber: block.lineNumberFirst + line, byteOffset: block.byteOffsetFirst + from }
+    ? { lineNumber: line + 1, byteOffset: block.byteOffsetFirst + from }
     : {
         lineNumber: block.places.lineNumbers[line] ?? 0,
         byteOffset: block.places.byteOffsets[line] ?? 0,
@@ -173,8 +184,8 @@ function rawOf(bytes: Buffer, from: number, to: number): Buffer {
 
 /** The lines as they are, or a copy with a line feed behind them. */
 export function sealed(block: LineBlock): SealedBlock {
-  const { bytes, lineNumberFirst, byteOffsetFirst, places } = block;
-  const rest = { lineNumberFirst, byteOffsetFirst, ...(places === undefined ? {} : { places }) };
+  const { bytes, byteOffsetFirst, places } = block;
+  const rest = { byteOffsetFirst, ...(places === undefined ? {} : { places }) };
   const isSealed = bytes.length === 0 || bytes[bytes.length - 1] === 0x0a;
   return {
     bytes: isSealed ? bytes : Buffer.concat([bytes, Buffer.from("\n")]),

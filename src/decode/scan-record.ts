@@ -1,6 +1,6 @@
-import type { RecordSpan } from "./decode-line.js";
 import {
   addressAt,
+  endsAt,
   equalBytes,
   fastNestingMax,
   hashKeyIdAt,
@@ -19,12 +19,14 @@ import { keepObject, keepStep, knownObject, knownStep } from "./known-keys.js";
 import { isNamedBy, namedReferencesMax, type ScanSink } from "./scan-sink.js";
 
 /**
- * Scans one ordinary record of the format into the sink. False: not ordinary, nothing was added, the plain path must
- * decide. `bytes[span.end]` or a later byte must be below 0x20 (the line feed).
+ * Scans one ordinary record of the format into the sink. Gives the offset behind it. -1: not ordinary, nothing was
+ * added, the plain path must decide. `bytes[end]` or a later byte must be below 0x20 (the line feed).
  *
  * Says of an ordinary record exactly what the plain path says (a property test holds it).
+ *
+ * @param end - where the record must end; `atLineEnd`: before a line feed
  */
-export type ScanRecord = (bytes: Buffer, span: RecordSpan, sink: ScanSink) => boolean;
+export type ScanRecord = (bytes: Buffer, start: number, end: number, sink: ScanSink) => number;
 
 const objspaceKey = keyCodesOf([
   "address",
@@ -94,10 +96,10 @@ const starts = new Int32Array(19);
 const ends = new Int32Array(19);
 
 /** Records of `ObjectSpace.dump_all` and of our own producers. */
-export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
+export const scanObjspaceRecord: ScanRecord = (bytes, start, end, sink) => {
   starts.fill(-1);
-  let at = span.start;
-  if (bytes[at++] !== 0x7b) return false;
+  let at = start;
+  if (bytes[at++] !== 0x7b) return -1;
   let referenceNameCount = -1;
   sink.reserveObject();
   const position = sink.objectCount;
@@ -200,7 +202,7 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
       ends[key] = at;
     }
   }
-  if (bytes[at] !== 0x7d || at + 1 !== span.end || id < 0 || starts[1] === -1)
+  if (bytes[at++] !== 0x7d || !endsAt(bytes, at, end) || id < 0 || starts[1] === -1)
     return rolledBack(sink);
   const typeFrom = (starts[1] as number) + 1;
   const typeTo = (ends[1] as number) - 1;
@@ -232,7 +234,7 @@ export const scanObjspaceRecord: ScanRecord = (bytes, span, sink) => {
       ? textHash(bytes, (starts[16] as number) + 1, (ends[16] as number) - 1)
       : NaN;
   sink.commit();
-  return true;
+  return at;
 };
 
 /** 53 bits of two hashes, of the text as it is escaped, four bytes at a time. @see MurmurHash3, for its multipliers */
@@ -386,9 +388,9 @@ function scanKinds(bytes: Buffer, referenceCount: number, sink: ScanSink): boole
   return true;
 }
 
-function rolledBack(sink: ScanSink): false {
+function rolledBack(sink: ScanSink): -1 {
   sink.rollBack();
-  return false;
+  return -1;
 }
 
 function hasEscape(bytes: Buffer, from: number, to: number): boolean {
@@ -452,10 +454,10 @@ const gemKey = keyCodesOf(["id", "bt", "class", "size", "name"]);
 const containers = new Uint8Array(fastNestingMax + 2);
 
 /** Records of the `heap_dump` gem: every integer anywhere may be a reference. */
-export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
+export const scanGemRecord: ScanRecord = (bytes, start, end, sink) => {
   starts.fill(-1);
-  let at = span.start;
-  if (bytes[at] !== 0x7b) return false;
+  let at = start;
+  if (bytes[at] !== 0x7b) return -1;
   sink.reserveObject();
   const position = sink.objectCount;
   let depth = 1;
@@ -513,9 +515,9 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
       if (value < 0) {
         // Not a whole number, or one of 16 digits and more.
         if (key >= 0) return rolledBack(sink);
-        const end = skipNumber(bytes, at);
-        if (end < 0 || end === numberEnd) return rolledBack(sink);
-        at = end;
+        const behind = skipNumber(bytes, at);
+        if (behind < 0 || behind === numberEnd) return rolledBack(sink);
+        at = behind;
       } else {
         at = numberEnd;
         if (key === 0) id = value;
@@ -547,7 +549,7 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
     }
     if (key >= 0) ends[key] = at;
   }
-  if (at !== span.end || id < 0 || starts[1] === -1) return rolledBack(sink);
+  if (!endsAt(bytes, at, end) || id < 0 || starts[1] === -1) return rolledBack(sink);
   // "T_OBJECT": without quotes and prefix.
   const typeFrom = (starts[1] as number) + 3;
   const typeTo = (ends[1] as number) - 1;
@@ -576,7 +578,7 @@ export const scanGemRecord: ScanRecord = (bytes, span, sink) => {
     if (to > from) sink.classNames.set(position, bytes.toString("utf8", from, to));
   }
   sink.commit();
-  return true;
+  return at;
 };
 
 const dataType = Buffer.from("DATA");

@@ -22,13 +22,13 @@ export const sharedBlock = {
   hasRoomFor: ({ bytes }: LineBlock): boolean => bytes.length < bytesMax,
   /** Copies the block's lines, with a line feed behind them. */
   copyTo: (memory: SharedArrayBuffer, block: LineBlock): SealedBlock => {
-    const { lineNumberFirst, byteOffsetFirst, places } = block;
+    const { byteOffsetFirst, places } = block;
     const { length } = block.bytes;
     const bytes = Buffer.from(memory, 0, length + 1);
     bytes.set(block.bytes);
     bytes[length] = 0x0a;
     return {
-      ...{ bytes, length, lineNumberFirst, byteOffsetFirst },
+      ...{ bytes, length, byteOffsetFirst },
       ...(places === undefined ? {} : { places }),
     };
   },
@@ -56,7 +56,7 @@ export function startScanThread(format: LineFormat): ScanThread {
     get blockCount() {
       return waiting.length;
     },
-    scan: ({ length, lineNumberFirst, byteOffsetFirst, places }, memory) =>
+    scan: ({ length, byteOffsetFirst, places }, memory) =>
       new Promise((resolve, reject) => {
         if (failure !== undefined) {
           reject(failure);
@@ -64,7 +64,7 @@ export function startScanThread(format: LineFormat): ScanThread {
         }
         waiting.push({ resolve, reject });
         const task: Task = {
-          ...{ memory, length, lineNumberFirst, byteOffsetFirst },
+          ...{ memory, length, byteOffsetFirst },
           ...(places === undefined ? {} : { places }),
         };
         worker.postMessage(task);

@@ -28,7 +28,6 @@ export async function* lineBlocks(
   const lineBytesMax = options.lineBytesMax ?? lineBytesMaxDefault;
   let parts: Buffer[] = [];
   let held = 0;
-  let lineNumber = 1;
   let byteOffset = 0;
   let first = true;
   /** Bytes of a line above the limit that were let go. */
@@ -36,8 +35,7 @@ export async function* lineBlocks(
   let skippedHead = Buffer.alloc(0);
 
   function blockOf(bytes: Buffer): LineBlock {
-    const block = { bytes, lineNumberFirst: lineNumber, byteOffsetFirst: byteOffset };
-    lineNumber += countLines(bytes);
+    const block = { bytes, byteOffsetFirst: byteOffset };
     byteOffset += bytes.length;
     return block;
   }
@@ -45,12 +43,10 @@ export async function* lineBlocks(
   function endOfTooLong(): LineBlock {
     const block: LineBlock = {
       bytes: Buffer.alloc(0),
-      lineNumberFirst: lineNumber,
       byteOffsetFirst: byteOffset,
-      tooLong: { lineNumber, byteOffset, lineBytes: skipped, head: skippedHead },
+      tooLong: { byteOffset, lineBytes: skipped, head: skippedHead },
     };
     byteOffset += skipped;
-    lineNumber++;
     skipped = 0;
     return block;
   }
@@ -170,7 +166,6 @@ export async function* lineBlocksOfFile(
   const lineBytesMax = options.lineBytesMax ?? lineBytesMaxDefault;
   let buffer = Buffer.allocUnsafeSlow(2 * (options.blockBytes ?? blockBytesDefault));
   let held = 0;
-  let lineNumber = 1;
   let byteOffset = 0;
   let first = true;
   for (;;) {
@@ -184,8 +179,7 @@ export async function* lineBlocksOfFile(
     const end = ended ? held : buffer.lastIndexOf(0x0a, held - 1) + 1;
     if (end > start) {
       const bytes = buffer.subarray(start, end);
-      yield { bytes, lineNumberFirst: lineNumber, byteOffsetFirst: byteOffset };
-      lineNumber += countLines(bytes);
+      yield { bytes, byteOffsetFirst: byteOffset };
       byteOffset += bytes.length;
       buffer.copyWithin(0, end, held);
       held -= end;
@@ -199,14 +193,8 @@ export async function* lineBlocksOfFile(
       const skipped = await skipLine(buffer, held, readInto);
       yield {
         bytes: Buffer.alloc(0),
-        lineNumberFirst: lineNumber,
         byteOffsetFirst: byteOffset,
-        tooLong: {
-          lineNumber: lineNumber++,
-          byteOffset,
-          lineBytes: skipped.lineBytes,
-          head: skipped.head,
-        },
+        tooLong: { byteOffset, lineBytes: skipped.lineBytes, head: skipped.head },
       };
       byteOffset += skipped.lineBytes;
       held = skipped.rest;

@@ -46,7 +46,7 @@ export async function decodeDump(
         blockBytes === undefined ? {} : { blockBytes },
       );
     } else if (chunkBytes === undefined) {
-      yield await Promise.resolve({ bytes, lineNumberFirst: 1, byteOffsetFirst: 0 });
+      yield await Promise.resolve({ bytes, byteOffsetFirst: 0 });
     } else {
       yield* lineBlocks(
         chunksOf(bytes, chunkBytes),

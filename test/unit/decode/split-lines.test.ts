@@ -58,8 +58,8 @@ function reader(bytes: Buffer, chunkBytes: number): ReadInto {
 
 async function linesOf(blocks: AsyncIterable<LineBlock>, all: Buffer): Promise<Line[]> {
   const lines: Line[] = [];
-  for await (const { bytes, lineNumberFirst, byteOffsetFirst, tooLong } of blocks) {
-    let lineNumber = lineNumberFirst;
+  let lineNumber = 1;
+  for await (const { bytes, byteOffsetFirst, tooLong } of blocks) {
     for (let at = 0; at < bytes.length;) {
       const feed = bytes.indexOf(0x0a, at);
       const end = feed < 0 ? bytes.length : feed;
@@ -74,7 +74,7 @@ async function linesOf(blocks: AsyncIterable<LineBlock>, all: Buffer): Promise<L
       // Told, not given: what stands in the input at that place.
       const { byteOffset, lineBytes } = tooLong;
       const text = all.toString("utf8", byteOffset, byteOffset + lineBytes).replace(/\n$/, "");
-      lines.push({ lineNumber: tooLong.lineNumber, byteOffset, text });
+      lines.push({ lineNumber: lineNumber++, byteOffset, text });
     }
   }
   return lines;
