@@ -3,18 +3,20 @@ import { hostname } from "node:os";
 import type { WriteConcernSettings } from "mongodb";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { dumpFormats, type DumpFormatName } from "../src/decode/detect-format.js";
-import type { Redaction } from "../src/decode/redact.js";
+import { openRejectsFile, type RejectsFile } from "../src/load/rejects-file.js";
 import { shardKinds, type ShardKind } from "../src/load/shard.js";
 import { importDump, type ImportSummary, type RejectLimit } from "../src/import-dump.js";
 import { stopServer } from "../src/load/server/managed-server.js";
 import { serverFor } from "../src/load/server/server.js";
 import { progressView, type ProgressView } from "../src/report/progress.js";
+import type { Redaction } from "../src/redaction.js";
 import { toolVersion } from "../src/tool-version.js";
 import type { RetentionPolicy } from "../src/watch/retention.js";
 import { prune } from "../src/watch/watch.js";
 import type { Reject } from "../schemas/reject.js";
 import { connect } from "./shared/connect.js";
 import { parseOptions, wholeNumber } from "./shared/options.js";
+import { redactionOf, withRedactValue } from "./shared/redaction-options.js";
 import { retentionPolicyOf } from "./shared/retention-options.js";
 import {
   printFailure,
@@ -35,7 +37,8 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
       --writeConcern W          majority, a number, or {"w": …}; default: the server's
       --max-rejects N|P%        stop when more records are refused
       --rejects-file FILE       write refused records there too, one JSON object a line
-      --redact[=all|values|/PATTERN/]  replace what strings say by length and keyed hash (key: HEAPDUMP_REDACT_KEY)
+      --redact[=all|values|/PATTERN/]  replace what strings say by length and keyed hash (key:
+                                HEAPDUMP_REDACT_KEY, else one of your own, drawn once)
       --max-string BYTES        longest text kept of a string in a V8 snapshot; default 1024
       --shard hashed|ranged     on a mongos: spread the objects over the shards by hash or range of their ids
       --series NAME             series for heapdump-diff --latest, like app@host
@@ -84,9 +87,7 @@ type Values = ReturnType<typeof parseOptions<typeof options>>["values"];
 const rejectsShown = 5;
 
 async function main({ argv, signal }: Invocation): Promise<number> {
-  // `--redact` alone means all: parseArgs knows no option with a value that may be left out.
-  const given = argv.map((word) => (word === "--redact" ? "--redact=all" : word));
-  const { values, positionals } = parseOptions(given, options);
+  const { values, positionals } = parseOptions(withRedactValue(argv), options);
   if (values.help === true) {
     process.stdout.write(usage);
     return exitCodes.ok;
@@ -100,7 +101,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     process.stderr.write(stopped ? "stopped\n" : "no server of ours was running\n");
     return exitCodes.ok;
   }
-  const job = jobOf(values, positionals);
+  const job = await jobOf(values, positionals);
   const quiet = values.quiet === true;
   const isTerminal = process.stderr.isTTY;
   const view = quiet ? undefined : progressView(process.stderr, isTerminal);
@@ -110,10 +111,13 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     onProgress: (event) => view?.onProgress(event),
   });
   const client = await connect(server.uri);
+  const path = values["rejects-file"];
+  const rejectsFile = path === undefined ? undefined : await openRejectsFile(path);
   try {
     let code: number = exitCodes.ok;
     for (const file of positionals) {
-      const outcome = await importOne(file, { ...job, values, signal, view, client, server });
+      const one = { ...job, values, signal, view, client, server, rejectsFile };
+      const outcome = await importOne(file, one);
       // The gravest one is told: a failure before refused records.
       code =
         code === exitCodes.ok || outcome !== exitCodes.attention ? Math.max(code, outcome) : code;
@@ -122,6 +126,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     return code;
   } finally {
     view?.stop();
+    await rejectsFile?.close();
     await client.close();
   }
 }
@@ -139,7 +144,7 @@ type Job = {
   readonly retention: RetentionPolicy | undefined;
 };
 
-function jobOf(values: Values, files: readonly string[]): Job {
+async function jobOf(values: Values, files: readonly string[]): Promise<Job> {
   if (files.length === 0) throw new HeapdumpError("usage/bad-option", "name a dump file, or -");
   if (values.db === undefined || values.db === "") {
     throw new HeapdumpError("usage/bad-option", "name a database with --db");
@@ -170,7 +175,7 @@ function jobOf(values: Values, files: readonly string[]): Job {
     inFlight: wholeNumber("numInsertionWorkers", values.numInsertionWorkers, { min: 1, max: 64 }),
     maxRejects: rejectLimitOf(values["max-rejects"]),
     writeConcern: writeConcernOf(values.writeConcern),
-    redact: redactionOf(values.redact),
+    redact: await redactionOf(values.redact),
     retryForMs: retryForS === undefined ? undefined : retryForS * 1000,
     maxString: wholeNumber("max-string", values["max-string"], { min: 0, max: 8_000_000 }),
     shard: shardKindOf(values.shard),
@@ -216,21 +221,10 @@ function shardKindOf(value: string | undefined): ShardKind | undefined {
   throw new HeapdumpError("usage/bad-option", `--shard: ${value} is neither hashed nor ranged`);
 }
 
-function redactionOf(text: string | undefined): Redaction | undefined {
-  if (text === undefined) return undefined;
-  const secret = process.env["HEAPDUMP_REDACT_KEY"];
-  const key = secret === undefined ? undefined : Buffer.from(secret);
-  if (text === "all" || text === "values") return { mode: text, key };
-  try {
-    return { mode: new RegExp(/^\/(.*)\/$/s.exec(text)?.[1] ?? text, "u"), key };
-  } catch {
-    throw new HeapdumpError("usage/bad-option", "--redact: the pattern is no regular expression");
-  }
-}
-
 type One = Job & {
   readonly values: Values;
   readonly signal: AbortSignal;
+  readonly rejectsFile: RejectsFile | undefined;
   readonly view: ProgressView | undefined;
   readonly client: Awaited<ReturnType<typeof connect>>;
   readonly server: { readonly uri: string; readonly managed: boolean };
@@ -247,7 +241,6 @@ async function importOne(file: string, one: One): Promise<number> {
       db: one.client.db(one.db),
       name: values.collection,
       drop: values.drop,
-      rejectsFile: values["rejects-file"],
       series: values.series,
       onProgress: (event) => view?.onProgress(event),
       onReject: (reject) => {
@@ -290,8 +283,9 @@ async function pruneSeries(
 }
 
 function printRejects(rejects: readonly Reject[], file: string): void {
-  for (const { lineNumber, message } of rejects) {
-    process.stderr.write(`${file}:${lineNumber}: refused: ${message}\n`);
+  for (const { lineNumber, message, object } of rejects) {
+    const place = object === undefined ? `${file}:${lineNumber}` : file;
+    process.stderr.write(`${place}: refused: ${message}\n`);
   }
 }
 

@@ -22,7 +22,9 @@ export const reject = z.object({
   /** Dotted path of the offending value in the record; empty: the whole record. */
   path: z.string(),
   message: z.string(),
-  /** The line's bytes, cut at 1 MiB. */
+  /** Of a document that only the server refused (code `server`, line: behind all lines): its `_id`, as text. */
+  object: z.string().optional(),
+  /** The line's bytes, cut at 1 MiB. Of code `server`: the document's. */
   raw: z.custom<Uint8Array>((value) => value instanceof Uint8Array),
 });
 export type Reject = z.infer<typeof reject>;

@@ -1,4 +1,3 @@
-import { open, type FileHandle } from "node:fs/promises";
 import { availableParallelism, hostname } from "node:os";
 import { setTimeout } from "node:timers/promises";
 import type { Db, WriteConcernSettings } from "mongodb";
@@ -8,7 +7,7 @@ import { arrayElementBlocks } from "./decode/array-elements.js";
 import { detectFormat, type DetectedFormat, type DumpFormatName } from "./decode/detect-format.js";
 import { lineFormatOf } from "./decode/formats.js";
 import { openSource, type DumpSource } from "./decode/open-source.js";
-import { redactorOf, textRedactorOf, type Redaction } from "./decode/redact.js";
+import { redactorOf, type Redactor } from "./decode/redact.js";
 import { lineBlocks, lineBlocksOfFile } from "./decode/split-lines.js";
 import { untilDamage } from "./decode/until-damage.js";
 import { readSnapshot } from "./decode/v8-snapshot/read-snapshot.js";
@@ -29,14 +28,16 @@ import {
   insertDocuments,
   keepRejects,
   recordScan,
+  serverRejects,
   type LoadTarget,
-  type Refused,
 } from "./load/load.js";
 import { patiently } from "./load/patience.js";
+import { storedRejects } from "./load/rejects.js";
+import { openRejectsFile, type RejectsFile } from "./load/rejects-file.js";
 import { mustHaveShards, shardLoading, type ShardKind } from "./load/shard.js";
 import { lockDump, registryOf, type LoadLock } from "./load/registry.js";
 import type { ComputedFields, DocumentBlock, HeapIds } from "../schemas/document-block.js";
-import { loadingNameOf } from "../schemas/collection-names.js";
+import { loadingNameOf, rejectsCollectionOf } from "../schemas/collection-names.js";
 import type { DumpCounters, DumpEntry } from "../schemas/dump-entry.js";
 import type {
   HeapGraph,
@@ -48,6 +49,7 @@ import type {
 import type { LineBlock } from "../schemas/line-block.js";
 import type { OnProgress } from "../schemas/progress.js";
 import type { Reject } from "../schemas/reject.js";
+import { markOfKey, textOfMode, textRedactorOf, withKey, type Redaction } from "./redaction.js";
 import { toolVersion } from "./tool-version.js";
 
 /** How many rejects are too many: a number, or a share of the lines. */
@@ -67,11 +69,11 @@ export type ImportOptions = {
   readonly inFlight?: number | undefined;
   readonly writeConcern?: WriteConcernSettings | undefined;
   readonly maxRejects?: RejectLimit | undefined;
-  /** A file that also gets the rejects, one JSON object a line; it is made private to the user. */
-  readonly rejectsFile?: string | undefined;
+  /** A file that also gets the rejects; a path is opened and closed here. */
+  readonly rejectsFile?: string | RejectsFile | undefined;
   /** How long a lost server is waited for. Default: 60,000. Unit: milliseconds. */
   readonly retryForMs?: number | undefined;
-  /** Replaces what strings say by their length and a keyed hash. */
+  /** Replaces what strings say by their length and a keyed hash. Without a key, an interrupted import cannot go on. */
   readonly redact?: Redaction | undefined;
   /** On a mongos: how the objects are spread over the shards. Default: not at all. */
   readonly shard?: ShardKind | undefined;
@@ -116,14 +118,28 @@ export async function importDump(options: ImportOptions): Promise<ImportSummary>
     spoolFolder: options.spoolFolder,
     signal: options.signal,
   });
+  const { redact, rejectsFile } = options;
+  const ownFile = typeof rejectsFile === "string" ? await openRejectsFile(rejectsFile) : undefined;
   try {
-    return await importSource(source, options);
+    return await importSource(source, {
+      ...options,
+      rejectsFile: ownFile ?? (rejectsFile as RejectsFile | undefined),
+      // One key for all that is redacted.
+      redact: redact === undefined ? undefined : withKey(redact),
+    });
   } finally {
+    await ownFile?.close();
     await source.close();
   }
 }
 
-async function importSource(source: DumpSource, options: ImportOptions): Promise<ImportSummary> {
+/** Options with what was left open settled. */
+type SettledOptions = Omit<ImportOptions, "rejectsFile" | "redact"> & {
+  readonly rejectsFile: RejectsFile | undefined;
+  readonly redact: (Redaction & { readonly key: Buffer }) | undefined;
+};
+
+async function importSource(source: DumpSource, options: SettledOptions): Promise<ImportSummary> {
   const dumpName = options.name ?? source.name;
   checkDumpName(dumpName);
   const { db } = options;
@@ -135,6 +151,7 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
   const complete = await patiently(() => registryOf(db).findOne({ _id: dumpName }), patience);
   if (complete !== null && options.drop !== true) {
     if (complete.fingerprint === (await fingerprintOf(source, options.signal))) {
+      if (options.rejectsFile !== undefined) await tellStored(db, dumpName, source, options);
       return alreadyLoaded(complete);
     }
     throw new HeapdumpError("load/exists", `a dump named ${dumpName} is loaded, of another file`);
@@ -146,7 +163,12 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
     const writeConcern = options.writeConcern ?? {};
     const isSharded = options.shard !== undefined;
     const target: LoadTarget = { db, dumpName, writeConcern, patience, isSharded };
-    return await loadLocked(source, detected, target, fresh, resumable, options);
+    const summary = await loadLocked(source, detected, target, fresh, resumable, options);
+    const { deadHolder } = lock;
+    if (deadHolder === undefined) return summary;
+    const { host, pid, seen } = deadHolder;
+    const takenOver = `process ${pid} on ${host} had this import and was last seen ${seen.toISOString()}: it was taken over`;
+    return { ...summary, warnings: [takenOver, ...summary.warnings] };
   } finally {
     await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
   }
@@ -155,6 +177,18 @@ async function importSource(source: DumpSource, options: ImportOptions): Promise
 function alreadyLoaded(entry: DumpEntry): ImportSummary {
   const warnings = ["this very dump is loaded already; nothing was done"];
   return { dump: entry._id, entry, alreadyLoaded: true, resumed: false, warnings, summaries: [] };
+}
+
+/** The rejects' file is begun anew by each call: those of a dump that is there already are told again. */
+async function tellStored(
+  db: Db,
+  dumpName: string,
+  source: DumpSource,
+  { rejectsFile }: SettledOptions,
+): Promise<void> {
+  for await (const reject of storedRejects(db, rejectsCollectionOf(dumpName))) {
+    await rejectsFile?.append(source.path, [reject]);
+  }
 }
 
 /** A collection that we did not make is not ours to replace. */
@@ -174,22 +208,35 @@ async function resumableLoad(
   dumpName: string,
   source: DumpSource,
   lock: LoadLock,
-  options: ImportOptions,
+  options: SettledOptions,
 ): Promise<DumpEntry | undefined> {
   const { unfinished } = lock;
   if (unfinished === undefined || unfinished.checkpoint === undefined) return undefined;
   const fingerprint = await fingerprintOf(source, options.signal);
-  const sameOptions =
-    JSON.stringify(unfinished.options) === JSON.stringify(storedOptions(options)) &&
-    unfinished.tool_version === toolVersion;
-  if (unfinished.fingerprint === fingerprint && sameOptions) return unfinished;
+  const other = otherThanBegun(unfinished, options);
+  if (unfinished.fingerprint === fingerprint && other === undefined) return unfinished;
   if (options.drop === true) return undefined;
   throw new HeapdumpError(
     "load/changed",
     unfinished.fingerprint === fingerprint
-      ? `an unfinished import of ${dumpName} was begun with other options or by another version`
+      ? `an unfinished import of ${dumpName} was begun ${other as string}`
       : `${source.path} has changed since its import as ${dumpName} was interrupted`,
   );
+}
+
+/** What differs from the call that began an import: its documents and ours would not fit together. */
+function otherThanBegun(unfinished: DumpEntry, options: SettledOptions): string | undefined {
+  if (unfinished.tool_version !== toolVersion) return `by version ${unfinished.tool_version}`;
+  const now = storedOptions(options);
+  const names = new Set([...Object.keys(now), ...Object.keys(unfinished.options)]);
+  const differing = [...names].filter(
+    (name) => JSON.stringify(now[name]) !== JSON.stringify(unfinished.options[name]),
+  );
+  if (differing.length === 0) return undefined;
+  if (differing.join() === "redact_key") {
+    return "with another key of redaction; go on with that one in HEAPDUMP_REDACT_KEY";
+  }
+  return `with another ${differing.map((name) => `--${name.replaceAll("_", "-")}`).join(", ")}`;
 }
 
 async function fingerprintOf(source: DumpSource, signal: AbortSignal | undefined): Promise<string> {
@@ -222,7 +269,7 @@ async function loadLocked(
   target: LoadTarget,
   fresh: DumpEntry,
   resumable: DumpEntry | undefined,
-  options: ImportOptions,
+  options: SettledOptions,
 ): Promise<ImportSummary> {
   const { db, dumpName } = target;
   const registry = registryOf(db);
@@ -237,7 +284,9 @@ async function loadLocked(
     return outcome;
   };
   if (resumable === undefined) await beginLoad(target);
-  const heap = await timed("scan", () => readHeap(source, detected, target, options));
+  const redactor = options.redact === undefined ? undefined : redactorOf(options.redact);
+  const keep = rejectKeeper(target, source, redactor, options);
+  const heap = await timed("scan", () => readHeap(source, detected, keep, redactor, options));
   if (heap.graph.nodeCount === 0) {
     await patiently(() => registry.deleteOne({ _id }), target.patience);
     throw new HeapdumpError(
@@ -269,14 +318,14 @@ async function loadLocked(
     await recordScan(target, { ...fields, checkpoint: { records: 0, documents: 0 } });
   }
   let documents = resumable?.checkpoint?.documents ?? 0;
-  let serverRefused = 0;
   if (resumable?.swapping !== true) {
     const computed = computedFields(heap.graph, measures, heap.labels, heap.ids);
-    const outcome = await timed("load", () =>
+    documents = await timed("load", () =>
       insertDocuments(target, {
         blocks: heap.documents(computed, nodeFirst),
         documentsBefore: documents,
         inFlight: options.inFlight ?? inFlightDefault,
+        lineBehind: heap.counters.lines + 1,
         onAcknowledged: ({ nodeEnd }) =>
           options.onProgress?.({
             phase: "load",
@@ -286,9 +335,6 @@ async function loadLocked(
           }),
       }),
     );
-    documents = outcome.documents;
-    serverRefused = outcome.refused.length;
-    if (serverRefused > 0) await keepRejects(target, serverRejects(outcome.refused, heap));
     options.signal?.throwIfAborted();
     // The tables while the server is at it, which must have been told first.
     await timed("index", () =>
@@ -296,11 +342,15 @@ async function loadLocked(
     );
   }
   options.signal?.throwIfAborted();
+  // Of all tries: they are in the database already.
+  const refused = await serverRejects(target);
+  for (const reject of refused) options.onReject?.(reject);
+  if (refused.length > 0) await options.rejectsFile?.append(source.path, refused);
   const counters = {
     ...entry.counters,
-    objects: entry.counters.objects - serverRefused,
-    rejected: entry.counters.rejected + serverRefused,
-    documents,
+    objects: entry.counters.objects - refused.length,
+    rejected: entry.counters.rejected + refused.length,
+    documents: documents - refused.length,
   };
   const { summaries, shapes } = tables();
   const completed: DumpEntry = {
@@ -335,21 +385,9 @@ function once<T>(make: () => T): () => T {
 }
 
 /** Whether the first pass knows all that a step of a path is called by, and nothing of it is to be hidden. */
-function toldByLabels({ format }: DetectedFormat, { redact }: ImportOptions): boolean {
-  return format === "v8-snapshot" ? redact === undefined : format !== "heap-dump-gem";
-}
-
-/** Documents that the server would not have, told like lines that we would not have. */
-function serverRejects(refused: readonly Refused[], heap: ReadHeap): Reject[] {
-  return refused.map(({ message, bytes }, index) => ({
-    // Behind all lines: which line it was is not known here.
-    lineNumber: heap.counters.lines + 1 + index,
-    byteOffset: 0,
-    code: "server",
-    path: "",
-    message,
-    raw: bytes.subarray(0, 1 << 20),
-  }));
+function toldByLabels({ format }: DetectedFormat, { redact }: SettledOptions): boolean {
+  // Names of references, which two formats have, may be keys of hashes; the labels hold them as they are.
+  return format === "objspace" || (format !== "heap-dump-gem" && redact === undefined);
 }
 
 function countersOf(heap: ReadHeap, measures: HeapMeasures): DumpCounters {
@@ -371,11 +409,11 @@ function countersOf(heap: ReadHeap, measures: HeapMeasures): DumpCounters {
 async function readHeap(
   source: DumpSource,
   detected: DetectedFormat,
-  target: LoadTarget,
-  options: ImportOptions,
+  keep: KeepRejects,
+  redactor: Redactor | undefined,
+  options: SettledOptions,
 ): Promise<ReadHeap> {
   if (detected.format === "v8-snapshot") return readSnapshotHeap(source, options);
-  const keepers = await rejectKeepers(target, options);
   const scan = beginScan(lineFormatOf(detected.format));
   const warnings: string[] = [];
   const blocksOf = (): AsyncGenerator<LineBlock> => {
@@ -387,24 +425,20 @@ async function readHeap(
   const threads = scanThreadsFor(source);
   let damage: HeapdumpError | undefined;
   const whole = untilDamage(blocksOf(), (error) => (damage = error));
-  try {
-    for await (const block of scanBlocks(whole, scan, { file: source.path, threads })) {
-      options.signal?.throwIfAborted();
-      const duplicates = builder.add(block.scan).map((position) => block.refuseDuplicate(position));
-      await keepers.keep([...block.rejects, ...duplicates]);
-      refuseTooMany(scan, options, source.path, false);
-      options.onProgress?.({
-        phase: "scan",
-        kind: "step",
-        bytesDone: source.bytesRead(),
-        bytesTotal: source.bytesOnDisk,
-        objectsDone: scan.ledger.objects,
-      });
-    }
-    refuseTooMany(scan, options, source.path, true);
-  } finally {
-    await keepers.close();
+  for await (const block of scanBlocks(whole, scan, { file: source.path, threads })) {
+    options.signal?.throwIfAborted();
+    const duplicates = builder.add(block.scan).map((position) => block.refuseDuplicate(position));
+    await keep([...block.rejects, ...duplicates]);
+    refuseTooMany(scan, options, source.path, false);
+    options.onProgress?.({
+      phase: "scan",
+      kind: "step",
+      bytesDone: source.bytesRead(),
+      bytesTotal: source.bytesOnDisk,
+      objectsDone: scan.ledger.objects,
+    });
   }
+  refuseTooMany(scan, options, source.path, true);
   const { names, ledger } = scan;
   const heap = builder.finish({
     types: names.types.names,
@@ -414,11 +448,10 @@ async function readHeap(
   });
   if (damage !== undefined) warnings.push(damage.message);
   const truncated = damage !== undefined || isCut(scan, warnings);
-  const redact = options.redact === undefined ? undefined : redactorOf(options.redact);
   return {
     ...heap,
     counters: ledger,
-    facts: factsOf(scan),
+    facts: factsOf(scan, redactor),
     truncated,
     warnings,
     documents: (computed, nodeFirst) =>
@@ -426,7 +459,7 @@ async function readHeap(
         untilDamage(blocksOf(), () => undefined),
         scan,
         heap,
-        { computed, nodeFirst, ...(redact === undefined ? {} : { redact }) },
+        { computed, nodeFirst, ...(redactor === undefined ? {} : { redact: redactor.record }) },
       ),
   };
 }
@@ -442,7 +475,7 @@ function scanThreadsFor({ bytesOnDisk, compression }: DumpSource): number {
 }
 
 /** A snapshot is whole or refused: its parts mean nothing without each other. */
-async function readSnapshotHeap(source: DumpSource, options: ImportOptions): Promise<ReadHeap> {
+async function readSnapshotHeap(source: DumpSource, options: SettledOptions): Promise<ReadHeap> {
   async function* chunks(): AsyncGenerator<Buffer> {
     for await (const chunk of source.chunks(options)) {
       options.signal?.throwIfAborted();
@@ -491,7 +524,7 @@ function isCut(scan: Scan, warnings: string[]): boolean {
   return false;
 }
 
-function factsOf(scan: Scan): Partial<DumpEntry> {
+function factsOf(scan: Scan, redactor: Redactor | undefined): Partial<DumpEntry> {
   const { header } = scan;
   if (header === undefined) {
     return { runtime: "ruby" };
@@ -499,7 +532,9 @@ function factsOf(scan: Scan): Partial<DumpEntry> {
   const facts: Partial<DumpEntry> = {};
   if (header.pid !== undefined) facts.pid = header.pid;
   if (header.host !== undefined) facts.host = header.host;
-  if (header.command !== undefined) facts.command = header.command;
+  if (header.command !== undefined) {
+    facts.command = redactor?.command(header.command) ?? header.command;
+  }
   if (header.runtime !== undefined) facts.runtime = header.runtime;
   if (header.runtime_version !== undefined) facts.runtime_version = header.runtime_version;
   if (header.taken_at !== undefined) facts.taken_at = new Date(header.taken_at);
@@ -512,7 +547,7 @@ function factsOf(scan: Scan): Partial<DumpEntry> {
 /** Lines that must have been read before a share of them says anything. */
 const linesBeforeShare = 1_000;
 
-function refuseTooMany(scan: Scan, options: ImportOptions, path: string, atEnd: boolean): void {
+function refuseTooMany(scan: Scan, options: SettledOptions, path: string, atEnd: boolean): void {
   const { maxRejects } = options;
   const { rejected, lines } = scan.ledger;
   if (maxRejects === undefined) return;
@@ -527,49 +562,29 @@ function refuseTooMany(scan: Scan, options: ImportOptions, path: string, atEnd: 
   );
 }
 
-type RejectKeepers = { keep(rejects: readonly Reject[]): Promise<void>; close(): Promise<void> };
+type KeepRejects = (rejects: readonly Reject[]) => Promise<void>;
 
 /** Rejects go to the database, to the caller, and to a file if there is to be one. */
-async function rejectKeepers(target: LoadTarget, options: ImportOptions): Promise<RejectKeepers> {
-  const file =
-    options.rejectsFile === undefined ? undefined : await openRejectsFile(options.rejectsFile);
-  return {
-    keep: async (rejects) => {
-      if (rejects.length === 0) return;
-      for (const reject of rejects) options.onReject?.(reject);
-      await keepRejects(target, rejects);
-      if (file === undefined) return;
-      for (const { raw, ...reject } of rejects) {
-        const line = { ...reject, raw_base64: Buffer.from(raw).toString("base64") };
-        await told(file.appendFile(`${JSON.stringify(line)}\n`));
-      }
-    },
-    close: async () => {
-      await file?.close();
-    },
+function rejectKeeper(
+  target: LoadTarget,
+  source: DumpSource,
+  redactor: Redactor | undefined,
+  options: SettledOptions,
+): KeepRejects {
+  return async (found) => {
+    if (found.length === 0) return;
+    const rejects = redactor === undefined ? found : found.map((one) => redactor.reject(one));
+    for (const reject of rejects) options.onReject?.(reject);
+    await keepRejects(target, rejects);
+    await options.rejectsFile?.append(source.path, rejects);
   };
-}
-
-function openRejectsFile(path: string): Promise<FileHandle> {
-  return told(open(path, "w", 0o600));
-}
-
-/** A fault of the rejects' file, in our words. */
-async function told<T>(work: Promise<T>): Promise<T> {
-  try {
-    return await work;
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = code === "ENOSPC" ? "the disk is full" : message;
-    throw new HeapdumpError("decode/spool", `--rejects-file: ${reason}`, { cause: error });
-  }
 }
 
 function freshEntry(
   source: DumpSource,
   dumpName: string,
   format: string,
-  options: ImportOptions,
+  options: SettledOptions,
   startedAt: Date,
 ): DumpEntry {
   return {
@@ -602,10 +617,12 @@ function freshEntry(
 }
 
 /** What makes two imports of one file differ. */
-function storedOptions(options: ImportOptions): Record<string, unknown> {
+function storedOptions(options: SettledOptions): Record<string, unknown> {
+  const { redact } = options;
   return {
     format: options.format ?? null,
-    redact: options.redact === undefined ? null : options.redact.mode,
+    redact: redact === undefined ? null : textOfMode(redact.mode),
+    ...(redact === undefined ? {} : { redact_key: markOfKey(redact.key) }),
     max_string: options.maxString ?? null,
     shard: options.shard ?? null,
   };

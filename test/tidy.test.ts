@@ -6,7 +6,13 @@ import { repositoryPath } from "./support/run.js";
 /** The stages, in the order data flows through them. docs/architecture.md lists the same. */
 const stages = ["capture", "decode", "graph", "load", "query", "report", "watch"];
 /** What every stage may use: shapes, errors, and the writer that decode and load share. */
-const shared = ["src/errors.ts", "src/bson-writer.ts", "src/tool-version.ts", "src/word-bytes.ts"];
+const shared = [
+  "src/errors.ts",
+  "src/bson-writer.ts",
+  "src/redaction.ts",
+  "src/tool-version.ts",
+  "src/word-bytes.ts",
+];
 /** Where a package may be imported besides its stages. */
 const packages: Record<string, readonly string[]> = {
   mongodb: ["src/load/", "src/query/", "src/watch/", "src/import-dump.ts", "bin/"],

@@ -1,12 +1,16 @@
-import { createHmac, randomBytes } from "node:crypto";
+import type { Reject } from "../../schemas/reject.js";
+import { hidden, isHidden, withKey, type Redaction } from "../redaction.js";
 import type { HeapRecord } from "./heap-record.js";
 import { BrokenText, JsonObject, type JsonEntry, type JsonValue } from "./parse-json.js";
 
-/** What is redacted: all strings but names of the program, what strings of the heap say, or what fits a pattern. */
-export type Redaction = {
-  readonly mode: "all" | "values" | RegExp;
-  /** Equal strings get equal hashes under one key. Default: a new random key. */
-  readonly key?: Buffer | undefined;
+/** Hides what a dump says, in all that is stored or shown of it. */
+export type Redactor = {
+  /** Replaces a record's strings by their length and a keyed hash. Structure and numbers stay. */
+  readonly record: (record: HeapRecord) => HeapRecord;
+  /** A refused record keeps its place and the kind of its fault: what it says is not known to be anything but secret. */
+  readonly reject: (reject: Reject) => Reject;
+  /** The command line of the dumped process: its arguments may hold passwords. */
+  readonly command: (command: string) => string;
 };
 
 /** Fields that name parts of the program: without them no leak can be found. */
@@ -23,65 +27,89 @@ const programFields = new Set([
     "encoding",
     "root",
   ],
-  ...[
-    "references",
-    "reference_names",
-    "reference_kinds",
-    "flags",
-    "superclass",
-    "default",
-    "methods",
-  ],
+  ...["references", "reference_kinds", "flags", "superclass", "default", "methods"],
 ]);
 /** Fields with what a string of the heap says. */
-const valueFields = new Set(["value", "val", "generic_ivars", "ivs", "consts", "refs", "env"]);
+const valueFields = new Set([
+  ...["value", "val", "generic_ivars", "ivs", "consts", "refs", "env"],
+  ...["registers", "stack", "globals"],
+  ...["constants", "class_variables", "captures", "reference_names"],
+]);
+/** An address as dumps write it: it tells of no content. */
+const address = /^0x[0-9a-f]{1,16}$/;
+/** Names of fields, variables and constants, as far as they look like it. */
+const programName = /^(@{0,2}|\$)[\p{ID_Start}_][\p{ID_Continue}]*[?!=]?$/u;
+/**
+ * Edges as our producers and V8 name them, where the program's text has the name: variables, `(self)`, `[:symbol]`,
+ * `[Class]`, an element's index, and what a producer has redacted.
+ */
+const programEdge =
+  /^(@{0,2}\$?[\p{ID_Start}_$][\p{ID_Continue}$?!=]*|\(.*\)|\[:.*\]|\[[A-Z][\w:]*\]|\[(hmac|redacted):.*\]|\d*|\$.)$/u;
 
-/** Gives a function that replaces what a string of the heap says, if it is to be hidden. */
-export function textRedactorOf(redaction: Redaction): (text: string) => string {
-  const key = redaction.key ?? randomBytes(32);
-  const { mode } = redaction;
-  return (text) => {
-    if (mode !== "all" && mode !== "values" && !mode.test(text)) return text;
-    const hash = createHmac("sha256", key).update(text).digest("hex").slice(0, 16);
-    return `redacted:${Buffer.byteLength(text)}:${hash}`;
-  };
-}
+/** @param redaction - without a key, one is drawn: everything of one import must go through one redactor */
+export function redactorOf(redaction: Redaction): Redactor {
+  const { mode, key } = withKey(redaction);
+  const hide = (text: string): string => (isHidden(mode, text) ? hidden(text, key) : text);
 
-/** Gives a function that replaces a record's strings by their length and a keyed hash. Structure and numbers stay. */
-export function redactorOf(redaction: Redaction): (record: HeapRecord) => HeapRecord {
-  const { mode } = redaction;
-  const hidden = textRedactorOf(redaction);
-  const isHidden = (text: string): boolean =>
-    mode === "all" || mode === "values" || mode.test(text);
-
-  function redacted(value: JsonValue): JsonValue {
-    if (value instanceof BrokenText) return isHidden(value.text) ? hidden(value.text) : value;
-    if (typeof value === "string") return isHidden(value) ? hidden(value) : value;
+  function redacted(value: JsonValue, keysAreData: boolean): JsonValue {
+    if (value instanceof BrokenText) return isHidden(mode, value.text) ? hide(value.text) : value;
+    if (typeof value === "string") return address.test(value) ? value : hide(value);
     if (value instanceof JsonObject) {
       return new JsonObject(
         value.entries.map((entry): JsonEntry => {
-          // Names of variables and constants are the program's; keys of hashes may be data.
-          const isName = /^(@|[A-Z]\w*$|__)/.test(entry.key);
-          const hide = !isName && isHidden(entry.key);
+          const shown = keyOf(entry.key, keysAreData);
           return {
-            key: hide ? hidden(entry.key) : entry.key,
-            keyBytes: hide ? undefined : entry.keyBytes,
-            value: redacted(entry.value),
+            key: shown,
+            keyBytes: shown === entry.key ? entry.keyBytes : undefined,
+            value: redacted(entry.value, keysAreData),
           };
         }),
       );
     }
-    return Array.isArray(value) ? value.map((element: JsonValue) => redacted(element)) : value;
+    return Array.isArray(value)
+      ? value.map((element: JsonValue) => redacted(element, keysAreData))
+      : value;
   }
 
-  return (record) => ({
-    ...record,
-    fields: new JsonObject(
-      record.fields.entries.map((entry) => {
-        const reached =
-          mode === "values" ? valueFields.has(entry.key) : !programFields.has(entry.key);
-        return reached ? { ...entry, value: redacted(entry.value) } : entry;
-      }),
-    ),
-  });
+  /** Keys of a Ruby Hash are data, others are names. */
+  function keyOf(name: string, isData: boolean): string {
+    return (isData ? name.startsWith("__id_") : programName.test(name)) ? name : hide(name);
+  }
+
+  function edgeOf(name: string): string {
+    if (mode instanceof RegExp) return hide(name);
+    if (programEdge.test(name)) return name;
+    const [, inside] = /^\[(.*)\]$/su.exec(name) ?? [];
+    return inside === undefined ? hide(name) : `[${hide(inside)}]`;
+  }
+
+  return {
+    record: (record) => {
+      const keysAreData = record.type === "HASH";
+      const fromFields = record.fields.last("reference_names") === undefined;
+      return {
+        ...record,
+        references: record.references.map((reference) => ({
+          ...reference,
+          // The gem's names are keys of the record: they must stay equal to these.
+          name: fromFields ? keyOf(reference.name, keysAreData) : edgeOf(reference.name),
+        })),
+        fields: new JsonObject(
+          record.fields.entries.map((entry) => {
+            const reached =
+              mode === "values" ? valueFields.has(entry.key) : !programFields.has(entry.key);
+            return reached ? { ...entry, value: redacted(entry.value, keysAreData) } : entry;
+          }),
+        ),
+      };
+    },
+    reject: (reject) => ({
+      ...reject,
+      path: programFields.has(reject.path) ? reject.path : "",
+      // Its message may quote the value; those of the other codes tell places only.
+      message: reject.code === "schema" ? "a field does not fit the schema" : reject.message,
+      raw: Buffer.from(hidden(reject.raw, key)),
+    }),
+    command: hide,
+  };
 }

@@ -11,8 +11,8 @@ export type InsertOptions = Patience & {
   readonly writeConcern: WriteConcernSettings;
   /** Everything up to this block is acknowledged, and everything before it. */
   readonly onAcknowledged: (progress: Acknowledged) => Promise<void>;
-  /** A document that the server will not have, alone. */
-  readonly onRefused: (document: Buffer, message: string) => void;
+  /** A document that the server will not have, alone. It may be told again when its batch is tried again. */
+  readonly onRefused: (document: Buffer, message: string) => Promise<void>;
 };
 
 export type Acknowledged = {
@@ -127,7 +127,7 @@ async function settle(
     const document = documents[index] as Buffer;
     if (code === duplicateKey) duplicates.push(document);
     else if (isTransient(code)) throw new MongoServerError({ message: errmsg, code });
-    else options.onRefused(document, errmsg);
+    else await options.onRefused(document, errmsg);
   }
   await compareStored(db, collection, duplicates);
 }
@@ -202,7 +202,7 @@ async function insertHalves(
 ): Promise<void> {
   const documents = documentsIn(bson);
   if (documents.length <= 1) {
-    options.onRefused(bson, error instanceof Error ? error.message : String(error));
+    await options.onRefused(bson, error instanceof Error ? error.message : String(error));
     return;
   }
   const middle = documents.length >>> 1;

@@ -1,4 +1,10 @@
-import type { Db, Document, IndexDescription, WriteConcernSettings } from "mongodb";
+import {
+  BSON,
+  type Db,
+  type Document,
+  type IndexDescription,
+  type WriteConcernSettings,
+} from "mongodb";
 import { HeapdumpError } from "../errors.js";
 import type { DocumentBlock } from "../../schemas/document-block.js";
 import {
@@ -15,7 +21,7 @@ import { createIndexes } from "./indexes.js";
 import { insertBatches, type Acknowledged } from "./insert-batches.js";
 import { patiently, type Patience } from "./patience.js";
 import { registryOf } from "./registry.js";
-import { storeRejects } from "./rejects.js";
+import { storedRejects, storeRejects } from "./rejects.js";
 import { createViews } from "./views.js";
 
 /** A checkpoint is written at most this often. Unit: milliseconds. */
@@ -111,30 +117,24 @@ export type InsertPlan = {
   /** What an earlier, interrupted load had acknowledged. */
   readonly documentsBefore: number;
   readonly inFlight: number;
+  /** The number behind the dump's last line. */
+  readonly lineBehind: number;
   readonly onAcknowledged: (progress: Acknowledged) => void;
 };
 
-/** A document that the server would not have, and why. */
-export type Refused = { readonly message: string; readonly bytes: Buffer };
-
-export type InsertOutcome = {
-  readonly documents: number;
-  /** Documents that the server would not have. */
-  readonly refused: readonly Refused[];
-};
-
-/** Inserts the documents, with checkpoints that cover only what was acknowledged. */
-export async function insertDocuments(
-  target: LoadTarget,
-  plan: InsertPlan,
-): Promise<InsertOutcome> {
+/**
+ * Inserts the documents, with checkpoints that cover only what was acknowledged. Documents that the server would not
+ * have become rejects at once: `serverRejects` gives those of all tries.
+ *
+ * @returns documents sent, those of earlier tries and the refused ones included
+ */
+export async function insertDocuments(target: LoadTarget, plan: InsertPlan): Promise<number> {
   const { db, dumpName } = target;
   const registry = registryOf(db);
   const _id = loadingNameOf(dumpName);
   let documents = plan.documentsBefore;
   let last: Acknowledged | undefined;
   let writtenAt = Date.now();
-  const refused: Refused[] = [];
   const checkpoint = async (progress: Acknowledged): Promise<void> => {
     writtenAt = Date.now();
     await registry.updateOne(
@@ -163,14 +163,49 @@ export async function insertDocuments(
           await patiently(() => checkpoint(progress), target.patience);
         }
       },
-      // A copy: the block's memory is written again.
-      onRefused: (bytes, message) => refused.push({ message, bytes: Buffer.from(bytes) }),
+      onRefused: (document, message) =>
+        keepRejects(target, [serverReject(document, message, plan.lineBehind)]),
     });
   } finally {
     // What was acknowledged need not be sent again; without a server there is nobody to tell.
     if (last !== undefined) await checkpoint(last).catch(() => undefined);
   }
-  return { documents: documents - refused.length, refused };
+  return documents;
+}
+
+const refusedBytesMax = 1 << 20;
+
+/** A document that the server would not have, told like a line that we would not have. */
+function serverReject(document: Buffer, message: string, lineBehind: number): Reject {
+  const { _id } = BSON.deserialize(document, { useBigInt64: true }) as { _id: bigint | string };
+  const object = String(_id);
+  return {
+    // Behind all lines: which one it was is not known here.
+    lineNumber: lineBehind,
+    byteOffset: 0,
+    code: "server",
+    path: "",
+    message: `object ${object}: ${message}`,
+    object,
+    raw: document.subarray(0, refusedBytesMax),
+  };
+}
+
+/** What only the server refused of the dump that loads, or of one whose swap was begun. */
+export async function serverRejects({ db, dumpName, patience }: LoadTarget): Promise<Reject[]> {
+  return patiently(async () => {
+    for (const name of [loadingNameOf(dumpName), dumpName]) {
+      const rejects: Reject[] = [];
+      for await (const reject of storedRejects(db, rejectsCollectionOf(name), "server")) {
+        rejects.push(reject);
+      }
+      const isMoved = name === loadingNameOf(dumpName) && rejects.length === 0;
+      if (!isMoved) return rejects;
+      const isSwapping = await registryOf(db).findOne({ _id: name, swapping: true });
+      if (isSwapping === null) return [];
+    }
+    return [];
+  }, patience);
 }
 
 /** Builds the indexes of the dump that loads. */

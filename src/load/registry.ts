@@ -19,6 +19,8 @@ export function registryOf(db: Db): Collection<DumpEntry> {
 export type LoadLock = {
   /** The unfinished dump as it was found, if there was one. */
   readonly unfinished: DumpEntry | undefined;
+  /** Whose lock it was, where that one ended without giving it back. */
+  readonly deadHolder: Lock | undefined;
   readonly token: string;
   release(): Promise<void>;
 };
@@ -48,6 +50,8 @@ export async function lockDump(
   beat.unref();
   return {
     unfinished,
+    // A lost reply: the lock found is our own.
+    deadHolder: unfinished?.lock?.token === lock.token ? undefined : unfinished?.lock,
     token: lock.token,
     release: async () => {
       clearInterval(beat);
@@ -87,7 +91,7 @@ async function takeLock(
   }
 }
 
-type Lock = NonNullable<DumpEntry["lock"]>;
+export type Lock = NonNullable<DumpEntry["lock"]>;
 
 function isAlive(lock: Lock): boolean {
   if (Date.now() - lock.seen.getTime() > deadAfterMs) return false;

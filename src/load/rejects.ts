@@ -4,13 +4,13 @@ import { rawInsert } from "./raw-insert.js";
 
 /**
  * A document of `<dump>.rejects`. Its place is its identity, so that a resumed import adds none twice; the line alone
- * is not enough, since a whole array may stand on one.
+ * is not enough, since a whole array may stand on one. What only the server refused is known by the object.
  */
 export type RejectDocument = {
-  readonly _id: { readonly line: number; readonly byte: number };
+  readonly _id: { readonly line: number; readonly byte: number; readonly object?: string };
   readonly line: number;
   readonly byte_offset: number;
-  readonly code: string;
+  readonly code: Reject["code"];
   readonly path: string;
   readonly message: string;
   readonly raw: Binary;
@@ -28,8 +28,13 @@ export async function storeRejects(
   let batch: Uint8Array[] = [];
   let batchBytes = 0;
   for (const reject of rejects) {
+    const { object } = reject;
     const document: RejectDocument = {
-      _id: { line: reject.lineNumber, byte: reject.byteOffset },
+      _id: {
+        line: reject.lineNumber,
+        byte: reject.byteOffset,
+        ...(object === undefined ? {} : { object }),
+      },
       line: reject.lineNumber,
       byte_offset: reject.byteOffset,
       code: reject.code,
@@ -46,6 +51,29 @@ export async function storeRejects(
     batchBytes = 0;
   }
   if (batch.length > 0) await insert(db, collection, batch);
+}
+
+/** Rejects as they were stored: all, or those of one code. */
+export async function* storedRejects(
+  db: Db,
+  collection: string,
+  code?: Reject["code"],
+): AsyncGenerator<Reject> {
+  const stored = db
+    .collection<RejectDocument>(collection)
+    .find(code === undefined ? {} : { code })
+    .sort({ _id: 1 });
+  for await (const { _id, line, byte_offset, code: found, path, message, raw } of stored) {
+    yield {
+      lineNumber: line,
+      byteOffset: byte_offset,
+      code: found,
+      path,
+      message,
+      ...(_id.object === undefined ? {} : { object: _id.object }),
+      raw: raw.buffer,
+    };
+  }
 }
 
 async function insert(db: Db, collection: string, documents: Uint8Array[]): Promise<void> {

@@ -10,7 +10,7 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MongoClient, type Db } from "mongodb";
@@ -19,6 +19,8 @@ import { startLossyProxy } from "../support/lossy-proxy.js";
 import { startMongod, testEnvironment, testServer, type OwnMongod } from "../support/mongod.js";
 import { repositoryPath, run, type Outcome } from "../support/run.js";
 import { makeDump } from "../support/small-dump.js";
+
+type Counters = Record<"lines" | "objects" | "documents" | "rejected" | "blank", number>;
 
 /** More than ten batches of 4 MB. */
 const objectCount = 110_000;
@@ -153,6 +155,7 @@ describe("an import that meets faults", function () {
     await registry.updateOne({ _id: "faulty.loading" }, { $set: { "lock.host": host } });
     const again = await importing(mongod.uri, "dead", [file]).ended;
     assert.equal(again.code, 3, again.stderr);
+    assert.match(again.stderr, new RegExp(`process ${first.child.pid} on ${host} had this import`));
     await sameDump(client.db("dead"), reference, "faulty");
   });
 
@@ -179,6 +182,59 @@ describe("an import that meets faults", function () {
     await sameDump(client.db("anew"), reference, "faulty");
   });
 
+  it("keeps what only the server refuses, once, also when it is killed in between", async () => {
+    const db = client.db("refusing");
+    const running = importing(mongod.uri, "refusing", [file]);
+    // The server's own rule, there before the first document: ids of the first batch and of the last.
+    const ids = [
+      0x7f00_0000_0000,
+      0x7f00_0000_0000 + 40,
+      0x7f00_0000_0000 + (objectCount - 1) * 40,
+    ];
+    for (let waited = 0; ; waited++) {
+      const outcome = await db
+        .command({ collMod: "faulty.loading", validator: { _id: { $nin: ids } } })
+        .catch(() => undefined);
+      if (outcome?.ok === 1) break;
+      assert.ok(waited < 5_000, "the collection is not there");
+      await sleep(2);
+    }
+    const rejects = db.collection<{ code: string; object?: string }>("faulty.loading.rejects");
+    while ((await rejects.countDocuments({ code: "server" })) === 0) await sleep(5);
+    running.child.kill("SIGKILL");
+    await running.ended;
+    assert.ok((await rejects.countDocuments({ code: "server" })) < 3, "it was not in between");
+    const rejectsFile = join(folder, "refusing.rejects");
+    const again = await importing(mongod.uri, "refusing", [
+      ...[file, "--json", "--rejects-file", rejectsFile],
+    ]).ended;
+    assert.equal(again.code, 3, again.stderr);
+    const summary = JSON.parse(again.stdout) as { resumed: boolean; counters: Counters };
+    assert.equal(summary.resumed, true);
+    const { counters } = summary;
+    const undisturbed = (await reference
+      .collection<{ _id: string; counters: Counters }>("dumps")
+      .findOne({ _id: "faulty" }))!.counters;
+    assert.equal(counters.rejected, undisturbed.rejected + 3);
+    assert.equal(counters.objects, undisturbed.objects - 3);
+    assert.equal(counters.documents, undisturbed.documents - 3);
+    assert.equal(counters.lines, counters.objects + counters.rejected + counters.blank);
+    assert.equal(await db.collection("faulty").countDocuments(), counters.documents);
+    const stored = await db
+      .collection("faulty.rejects")
+      .find({ code: "server" })
+      .sort({ _id: 1 })
+      .project<{ object: string }>({ _id: 0, object: "$_id.object" })
+      .toArray();
+    assert.deepEqual(
+      stored.map(({ object }) => Number(object)),
+      ids,
+    );
+    const lines = readFileSync(rejectsFile, "utf8").trim().split("\n");
+    assert.equal(lines.length, counters.rejected);
+    assert.equal(new Set(lines).size, lines.length);
+  });
+
   it("finds another import of the same dump at work, and says whose", async () => {
     const running = importing(mongod.uri, "locked", [file]);
     await midLoad(client.db("locked"));
@@ -186,7 +242,9 @@ describe("an import that meets faults", function () {
     assert.equal(second.code, 1);
     assert.match(
       second.stderr,
-      new RegExp(`load/locked.*process ${running.child.pid} on .* since`),
+      new RegExp(
+        `load/locked.*process ${running.child.pid} on ${hostname()} since \\d{4}-\\d\\d-\\d\\dT`,
+      ),
     );
     assert.equal((await running.ended).code, 3);
     await sameDump(client.db("locked"), reference, "faulty");

@@ -46,6 +46,14 @@ export async function privateHome(environment: NodeJS.ProcessEnv = process.env):
   };
 }
 
+/** The folder of all that is kept for the user, made on first use. */
+export async function privateBase(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
+  const base =
+    folderIn(environment, "HEAPDUMP_HOME") ?? envPaths("heapdump-mongo", { suffix: "" }).data;
+  await makeFolder(base);
+  return base;
+}
+
 /** A relative folder would be another one in the next working directory. */
 function folderIn(environment: NodeJS.ProcessEnv, name: string): string | undefined {
   const folder = environment[name];
