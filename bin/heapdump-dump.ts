@@ -17,7 +17,9 @@ import {
 } from "../src/capture/capture.js";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { convertSnapshot } from "./shared/convert-snapshot.js";
+import type { Redaction } from "../src/redaction.js";
 import { parseOptions, wholeNumber } from "./shared/options.js";
+import { redactionOf, withRedactValue } from "./shared/redaction-options.js";
 import { runCommand, type Invocation } from "./shared/run-command.js";
 import { writeDump } from "./shared/write-dump.js";
 
@@ -31,7 +33,7 @@ const usage = `usage: heapdump-dump --pid PID [--out FILE | --db DATABASE]      
   --db DATABASE    import the dump there and delete the file (unless --out names one)
   --import         import to the database "heapdumps", if --db names no other
   --uri URI        server for the import
-  --redact         replace the contents of strings by length and a keyed hash
+  --redact[=all|values|/PATTERN/]  replace the contents of strings by length and a keyed hash
   --timeout S      the longest silence of a process, in seconds (60)
   --quiet          no progress
 
@@ -49,7 +51,7 @@ const options = {
   import: { type: "boolean" },
   uri: { type: "string" },
   count: { type: "boolean" },
-  redact: { type: "boolean" },
+  redact: { type: "string" },
   timeout: { type: "string" },
   quiet: { type: "boolean", short: "q" },
   help: { type: "boolean", short: "h" },
@@ -68,20 +70,25 @@ type Target = {
     options: Omit<CaptureOptions, "file">,
   ) => Promise<unknown>;
 };
-type Common = Omit<CaptureOptions, "file"> & { readonly signal: AbortSignal };
+type Common = Omit<CaptureOptions, "file"> & {
+  readonly signal: AbortSignal;
+  /** With its key, for what is converted here. */
+  readonly redaction: Redaction | undefined;
+};
 
 async function main({ argv, signal }: Invocation): Promise<number> {
-  const { values, positionals } = parseOptions(argv, options);
+  const { values, positionals } = parseOptions(withRedactValue(argv), options);
   if (values.help === true) {
     process.stdout.write(usage);
     return exitCodes.ok;
   }
   checkCombination(values, positionals);
   const timeoutS = wholeNumber("timeout", values.timeout, { min: 1, max: 86_400 }) ?? 60;
-  const common = { redact: values.redact === true, timeoutMs: timeoutS * 1000, signal };
+  const redact = await redactionOf(values.redact);
+  const common = { redact: redact?.mode, timeoutMs: timeoutS * 1000, signal };
   if (values.convert !== undefined) {
     const out = values.out ?? values.convert.replace(/(\.heapsnapshot)?(\.gz|\.zst)?$/, ".ndjson");
-    await convertSnapshot(values.convert, out, common);
+    await convertSnapshot(values.convert, out, { redact, signal });
     process.stdout.write(`${out}\n`);
     return values.db === undefined && values.import !== true
       ? exitCodes.ok
@@ -92,7 +99,8 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     if (values.count === true) {
       const counts = await target.count(positionals, common);
       process.stdout.write(`${JSON.stringify(counts, undefined, 2)}\n`);
-    } else worst = Math.max(worst, await dumpTarget(target, values, common));
+    } else
+      worst = Math.max(worst, await dumpTarget(target, values, { ...common, redaction: redact }));
   }
   return worst;
 }
@@ -113,7 +121,7 @@ function checkCombination(values: Values, positionals: readonly string[]): void 
       `"${positionals[0]?.slice(0, 60)}": names are for --count only`,
     );
   }
-  if (values.redact === true && values.out?.endsWith(".heapsnapshot") === true) {
+  if (values.redact !== undefined && values.out?.endsWith(".heapsnapshot") === true) {
     throw new HeapdumpError("usage/bad-option", "--redact: a .heapsnapshot holds all strings");
   }
 }
@@ -187,7 +195,11 @@ async function captureTo(
       ...(values.quiet === true ? {} : { onProgress: progressOn(process.stderr) }),
     });
     if (captured.format === "heapsnapshot" && !raw) {
-      await convertSnapshot(between, file, { ...common, header: captured.header ?? {} });
+      await convertSnapshot(between, file, {
+        redact: common.redaction,
+        signal: common.signal,
+        header: captured.header ?? {},
+      });
     } else if (captured.format === "ndjson" && raw) {
       throw new HeapdumpError("usage/bad-option", "--out: a Ruby writes no .heapsnapshot");
     } else if (captured.format === "ndjson" && !/\.(gz|zst)$/.test(file)) {

@@ -108,7 +108,7 @@ module HeapDump
 
     def prepare(redact:, trace:)
       require "objspace"
-      require "digest" if redact
+      require "digest" if Redaction.mode(redact)
       trace_allocations if trace
     end
 
@@ -354,14 +354,14 @@ module HeapDump
 
     def initialize(path, process: ProcessFacts.of(Process.pid), held: nil, forked: false, gc: true, redact: false, names: true)
       require "objspace"
-      require "digest" if redact
+      require "digest" if Redaction.mode(redact)
       @path = path
       @process = process
       @held = held
       @forked = forked
       @gc = gc
       @names = names
-      @redaction = redact ? Redaction.new : nil
+      @redaction = Redaction.mode(redact) && Redaction.new(mode: Redaction.mode(redact))
       @collector_stopped = false
     end
 
@@ -417,7 +417,7 @@ module HeapDump
       {
         "type" => "HEADER", "format" => "heapdump-mongo", "format_version" => FORMAT_VERSION,
         "producer" => "heap_dump.rb #{VERSION}", "runtime" => "ruby", "runtime_version" => RUBY_VERSION,
-        "pid" => @process.pid, "host" => host, "command" => @redaction ? @process.program : @process.command,
+        "pid" => @process.pid, "host" => host, "command" => @redaction&.hides?(@process.command.to_s) ? @process.program : @process.command,
         "taken_at" => iso(taken_at), "process_started_at" => @process.started_at && iso(@process.started_at),
         "gc" => @process.gc, "threads" => @held ? @held.thread_count : Thread.list.size, "redacted" => !@redaction.nil?
       }.compact
@@ -452,12 +452,37 @@ module HeapDump
   class Redaction
     BLOCK_BYTES = 64
 
-    def initialize(key = ENV["HEAPDUMP_REDACT_KEY"])
+    # What is hidden: :all, :values (what strings say), or the texts that fit a Regexp; nil for nothing.
+    def self.mode(redact)
+      case redact
+      when nil, false then nil
+      when true, :all, "all" then :all
+      when :values, "values" then :values
+      when Regexp then redact
+      when %r{\A/(.+)/(i?)\z}m then Regexp.new(Regexp.last_match(1), Regexp.last_match(2) == "i" ? Regexp::IGNORECASE : 0)
+      else raise ArgumentError, "redact: expected true, :values or a Regexp"
+      end
+    end
+
+    def initialize(key = ENV["HEAPDUMP_REDACT_KEY"], mode: :all)
+      @mode = mode
       key = Random.urandom(32) if key.nil? || key.empty?
       key = Digest::SHA256.digest(key) if key.bytesize > BLOCK_BYTES
       bytes = key.b.ljust(BLOCK_BYTES, "\0").bytes
       @inner = bytes.map { |byte| byte ^ 0x36 }.pack("C*")
       @outer = bytes.map { |byte| byte ^ 0x5c }.pack("C*")
+    end
+
+    # Whether a text of the heap is hidden, as it is or as it stands in JSON.
+    def hides?(text)
+      return true unless @mode.is_a?(Regexp)
+
+      @mode.match?(text.dup.force_encoding("UTF-8").scrub("?"))
+    end
+
+    # Numbers, symbols and other values that are no objects: strings say none of them.
+    def hides_value?(value)
+      @mode.is_a?(Regexp) ? hides?(value.to_s) : @mode == :all
     end
 
     # The first 64 bits of HMAC-SHA256.
@@ -526,7 +551,7 @@ module HeapDump
       address = Inspect.heap_address(value)
       return hex(address) if address
       return value if value.nil? || value == true || value == false
-      return "(#{Inspect.class_of(value)})" if @redaction
+      return "(#{Inspect.class_of(value)})" if @redaction&.hides_value?(value)
 
       value.is_a?(Symbol) ? ":#{value}" : value
     end
@@ -626,8 +651,8 @@ module HeapDump
     def key_name(key)
       case key
       when Symbol then "[:#{key}]"
-      when String then @redaction ? "[#{@redaction.hash(key)}]" : "[#{key[0, KEY_LENGTH_MAX].inspect}]"
-      when Integer then @redaction ? "[Integer]" : "[#{key}]"
+      when String then @redaction&.hides?(key) ? "[#{@redaction.hash(key)}]" : "[#{key[0, KEY_LENGTH_MAX].inspect}]"
+      when Integer then @redaction&.hides_value?(key) ? "[Integer]" : "[#{key}]"
       when Module then "[#{Inspect.module_name(key)}]"
       else "[#{Inspect.module_name(Inspect.class_of(key))}]"
       end
@@ -762,6 +787,7 @@ module HeapDump
     ADDRESS = /\A\{"address":"0x(\h+)", ?"type":"(\w+)"/.freeze
     REFERENCES = /"references":\[([^\]]*)\]/.freeze
     # No unescaped quote stands inside a JSON string, so this matches the field and nothing else.
+    ESCAPES = { "n" => "\n", "t" => "\t", "r" => "\r", "b" => "\b", "f" => "\f" }.freeze
     VALUE = /"value":"((?:[^"\\]|\\.)*)"/.freeze
 
     def initialize(raw, knowledge, redaction, held, own)
@@ -825,10 +851,21 @@ module HeapDump
 
     def redacted(line)
       line.sub(VALUE) do
-        text = Regexp.last_match(1)
+        whole, text = Regexp.last_match.to_a
+        next whole unless @redaction.hides?(unescaped(text))
+
         length = line[/"bytesize":(\d+)/, 1] || text.bytesize
         %("redacted":"#{@redaction.hash(text)}", "value_length":#{length})
       end
+    end
+
+    # The text that stands in JSON: for a pattern that looks for a quote or a letter beyond ASCII.
+    def unescaped(text)
+      return text unless text.include?("\\")
+
+      text.gsub(/\\(?:u(\h{4})|(.))/) { Regexp.last_match(1) ? [Regexp.last_match(1).hex].pack("U") : ESCAPES.fetch(Regexp.last_match(2), Regexp.last_match(2)) }
+    rescue RangeError, EncodingError
+      text
     end
 
     def enriched(line, address, type)

@@ -10,6 +10,7 @@ import { openSource, type DumpSource } from "./decode/open-source.js";
 import { redactorOf, type Redactor } from "./decode/redact.js";
 import { lineBlocks, lineBlocksOfFile } from "./decode/split-lines.js";
 import { untilDamage } from "./decode/until-damage.js";
+import { snapshotRedactorOf } from "./decode/v8-snapshot/redact-snapshot.js";
 import { readSnapshot } from "./decode/v8-snapshot/read-snapshot.js";
 import { snapshotDocuments } from "./decode/v8-snapshot/snapshot-documents.js";
 import { snapshotHeap } from "./decode/v8-snapshot/snapshot-heap.js";
@@ -49,7 +50,7 @@ import type {
 import type { LineBlock } from "../schemas/line-block.js";
 import type { OnProgress } from "../schemas/progress.js";
 import type { Reject } from "../schemas/reject.js";
-import { markOfKey, textOfMode, textRedactorOf, withKey, type Redaction } from "./redaction.js";
+import { markOfKey, textOfMode, withKey, type Redaction } from "./redaction.js";
 import { toolVersion } from "./tool-version.js";
 
 /** How many rejects are too many: a number, or a share of the lines. */
@@ -489,7 +490,7 @@ async function readSnapshotHeap(source: DumpSource, options: SettledOptions): Pr
     }
   }
   const snapshot = await readSnapshot(chunks(), source.path);
-  const redact = options.redact === undefined ? undefined : textRedactorOf(options.redact);
+  const redact = options.redact === undefined ? undefined : snapshotRedactorOf(options.redact);
   return {
     ...snapshotHeap(snapshot),
     counters: { lines: snapshot.nodeCount, rejected: 0, repaired: 0, blank: 0 },

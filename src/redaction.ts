@@ -34,6 +34,17 @@ export function redactionModeOf(text: string): RedactionMode {
   );
 }
 
+/**
+ * The mode that a producer is asked for: `true` means all.
+ *
+ * @throws {HeapdumpError} `usage/bad-option`
+ */
+export function askedMode(asked: boolean | string | RegExp | undefined): RedactionMode | undefined {
+  if (asked === undefined || asked === false) return undefined;
+  if (asked === true) return "all";
+  return typeof asked === "string" ? redactionModeOf(asked) : asked;
+}
+
 /** The mode as `redactionModeOf` reads it. */
 export function textOfMode(mode: RedactionMode): string {
   if (typeof mode === "string") return mode;

@@ -199,6 +199,21 @@ class HeapDumpTest < Minitest::Test
     assert_match(/\A\[hmac:/, names_of(all.fetch(address(keyed)))[address(keyed.values[0])])
   end
 
+  def test_redacts_values_only_or_what_fits_a_pattern
+    # Made at run time: a literal's bytes are another string's.
+    held = { "card 4111-1111" => "card #{4111}-1111", "quoted" => "in #{1} \"x\"", 4111 => :plain }
+    [:values, "values", /4111/, "/CARD/i", /1 "x/].each do |mode|
+      path = HeapDump.dump(File.join(@dir, "mode.json"), redact: mode)
+      all = index(File.readlines(path).map { |line| JSON.parse(line) })
+      card, quoted = held.values.first(2).map { |string| all.fetch(address(string)) }
+      hidden = [card, quoted].map { |line| line.key?("redacted") }
+      assert_equal mode.to_s == "values" ? [true, true] : mode.to_s.match?(/4111|CARD/) ? [true, false] : [false, true], hidden, mode.inspect
+      assert_equal "card 4111-1111", card["value"] unless hidden[0]
+      refute File.read(path).include?("card 4111-1111"), mode.inspect if hidden[0]
+    end
+    assert_raises(ArgumentError) { HeapDump.dump(File.join(@dir, "mode.json"), redact: "cards") }
+  end
+
   # Computed by hand in another implementation: openssl.
   def test_redaction_is_hmac_sha256
     require "openssl"

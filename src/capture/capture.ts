@@ -1,4 +1,5 @@
 import { HeapdumpError } from "../errors.js";
+import type { RedactionMode } from "../redaction.js";
 import type { OnProgress } from "../../schemas/progress.js";
 import {
   childrenOf,
@@ -19,7 +20,7 @@ export type CaptureOptions = {
   /** File to write; what it holds is `Captured.format`. Written under a temporary name, renamed when whole, 0600. */
   readonly file: string;
   /** Leave out the contents of strings. Node: the caller redacts when it converts. */
-  readonly redact?: boolean;
+  readonly redact?: RedactionMode | undefined;
   /** The longest a process may take to answer. Default: 60,000. */
   readonly timeoutMs?: number;
   readonly onProgress?: OnProgress;

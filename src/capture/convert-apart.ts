@@ -8,7 +8,8 @@ export type ConvertJob = {
   readonly snapshot: string;
   /** The dump's final name. */
   readonly file: string;
-  readonly redact: boolean;
+  /** A mode of redaction, as `textOfMode` writes it. */
+  readonly redact?: string | undefined;
   /** Fields of the header line. */
   readonly header: Readonly<Record<string, unknown>>;
 };

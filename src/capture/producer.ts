@@ -17,6 +17,7 @@ import { countObjectsThrough, type ObjectCounts } from "./count-objects.js";
 import { dumpBytesMax, ensureSpace } from "./disk-space.js";
 import { dumpName } from "./dump-name.js";
 import { HeapdumpInspector } from "./inspector-session.js";
+import { askedMode, textOfMode } from "../redaction.js";
 import { trackAllocations } from "./track-allocations.js";
 
 export { trackAllocations };
@@ -31,8 +32,11 @@ export type DumpOptions = {
   readonly file?: string;
   /** ndjson: our own lines, ready for import; heapsnapshot: V8's file, as it is. Default: ndjson. */
   readonly format?: "ndjson" | "heapsnapshot";
-  /** Replaces the contents of strings by length and a keyed hash. For ndjson only. */
-  readonly redact?: boolean;
+  /**
+   * Replaces the contents of strings by length and a keyed hash: all (`true`), "values", or those that fit a pattern,
+   * as `heapdump-import --redact`. For ndjson only. The key is HEAPDUMP_REDACT_KEY, else a new one for each dump.
+   */
+  readonly redact?: boolean | string | RegExp;
   /** Begins `trackAllocations`, at its price: from now on, so for the next dump. */
   readonly trackAllocations?: boolean;
 };
@@ -95,7 +99,8 @@ function checkOptions(options: unknown): void {
 
 async function dumpAlone(options: DumpOptions): Promise<Dumped> {
   const format = options.format ?? "ndjson";
-  if (format === "heapsnapshot" && options.redact === true) {
+  const redaction = askedMode(options.redact);
+  if (format === "heapsnapshot" && redaction !== undefined) {
     throw new HeapdumpError("usage/bad-option", "redact works with the format ndjson only");
   }
   if (options.trackAllocations === true) trackAllocations();
@@ -122,7 +127,7 @@ async function dumpAlone(options: DumpOptions): Promise<Dumped> {
     const { bytes } = await convertApart({
       snapshot,
       file,
-      redact: options.redact === true,
+      redact: redaction === undefined ? undefined : textOfMode(redaction),
       header,
     });
     return { file, bytes, pauseMs };

@@ -17,13 +17,14 @@ import { env as environment, kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { HeapdumpError } from "../errors.js";
+import { textOfMode, type RedactionMode } from "../redaction.js";
 import type { Captured, CaptureOptions } from "./capture.js";
 import type { ObjectCounts } from "./count-objects.js";
 import { readProc, type ProcessInfo } from "./process-info.js";
 import { rubyProcess, type PostponedJob, type RubyProcess } from "./ruby-process.js";
 
 type Wish =
-  | { readonly mode: "dump"; readonly redact: boolean }
+  | { readonly mode: "dump"; readonly redact: RedactionMode | undefined }
   | { readonly mode: "count"; readonly names: readonly string[] };
 
 const producerPath = fileURLToPath(new URL("../../../ruby/heap_dump.rb", import.meta.url));
@@ -56,7 +57,7 @@ const wakeSignals = [
  */
 export async function captureRuby(info: ProcessInfo, options: CaptureOptions): Promise<Captured> {
   const file = resolve(options.file);
-  await inChildOf(info, { mode: "dump", redact: options.redact ?? false }, file, options);
+  await inChildOf(info, { mode: "dump", redact: options.redact }, file, options);
   const { size: bytes } = await stat(file);
   return { pid: info.pid, runtime: "ruby", file, bytes, format: "ndjson" };
 }
@@ -233,7 +234,7 @@ async function childCode(wish: Wish, timeoutMs: number): Promise<string> {
   const producer = (await readFile(producerPath, "utf8")).replaceAll(/\bHeapDump\b/g, moduleName);
   const timeoutS = Math.ceil(timeoutMs / 1_000);
   return wish.mode === "dump"
-    ? `${producer}\n${moduleName}::FromOutside.dump(stage, threads, redact: ${String(wish.redact)}, timeout: ${timeoutS})\n`
+    ? `${producer}\n${moduleName}::FromOutside.dump(stage, threads, redact: ${wish.redact === undefined ? "false" : rubyString(textOfMode(wish.redact))}, timeout: ${timeoutS})\n`
     : `${producer}\n${moduleName}::FromOutside.count(stage, [${wish.names.map(rubyString).join(", ")}], timeout: ${timeoutS})\n`;
 }
 

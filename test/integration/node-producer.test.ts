@@ -156,10 +156,10 @@ describe("heapdump-mongo/producer", () => {
     const { codes } = await evaluate(`
       const { dump } = await import(${JSON.stringify(producer)});
       const codes = [];
-      for (const options of [{ dir: "/no/such/folder" }, { format: "heapsnapshot", redact: true }])
+      for (const options of [{ dir: "/no/such/folder" }, { format: "heapsnapshot", redact: true }, { redact: "/(/" }])
         await dump(options).catch((error) => codes.push(error.code));
       console.log(JSON.stringify({ codes }));`);
-    assert.deepEqual(codes, ["capture/no-space", "usage/bad-option"]);
+    assert.deepEqual(codes, ["capture/no-space", "usage/bad-option", "usage/bad-option"]);
   });
 
   it("refuses what is no option: the path alone, a misspelt name", async () => {

@@ -79,6 +79,11 @@ describe("heapdump-dump, on a running Ruby that has loaded nothing of ours", () 
     const text = await readFile(file, "utf8");
     assert.match(text, /"redacted":"hmac:/);
     assert.doesNotMatch(text, /body of \/leak/);
+    await run(["--pid", String(first().pid), "--out", file, "--redact=/BODY OF/i"], 0);
+    const less = await readFile(file, "utf8");
+    assert.match(less, /"redacted":"hmac:/);
+    assert.doesNotMatch(less, /body of \/leak/);
+    assert.match(less, /"value":"/);
   });
 
   it("wakes a process wherever it waits", async () => {

@@ -1,7 +1,8 @@
 import { BsonWriter, writeDecimal } from "../../bson-writer.js";
 import type { ComputedFields, DocumentBlock } from "../../../schemas/document-block.js";
 import { closeDocument } from "../split-document.js";
-import { isNamedByConstructor, isProgramName, stringTypes } from "./class-names.js";
+import { isNamedByConstructor, stringTypes } from "./class-names.js";
+import type { SnapshotRedactor } from "./redact-snapshot.js";
 import type { Snapshot } from "./read-snapshot.js";
 
 export type SnapshotDocumentOptions = {
@@ -11,7 +12,7 @@ export type SnapshotDocumentOptions = {
   /** Longest text kept of a string or name. Default: 1024. Unit: bytes. */
   readonly stringBytesMax?: number;
   /** Replaces what a string of the heap says. */
-  readonly redact?: (text: string) => string;
+  readonly redact?: SnapshotRedactor;
 };
 
 const stringBytesMaxDefault = 1024;
@@ -43,7 +44,7 @@ export function* snapshotDocuments(
     if (isString[type] === true) {
       if (redact !== undefined) {
         const said = strings.text(text);
-        const hidden = redact(said);
+        const hidden = redact.text(said);
         writer.string("value", cut(hidden, stringBytesMax));
         if (hidden === said && strings.isLonger(text, stringBytesMax)) writeCut(text);
       } else if (strings.isLonger(text, stringBytesMax)) {
@@ -118,7 +119,7 @@ export function* snapshotDocuments(
 /** Gives a function that writes `reference_names` and `reference_kinds` of a node. */
 function referenceWriter(
   snapshot: Snapshot,
-  redact: ((text: string) => string) | undefined,
+  redact: SnapshotRedactor | undefined,
 ): (writer: BsonWriter, node: number) => void {
   const { firstEdge, edgeKind, edgeName, edgeLetters, strings } = snapshot;
   const letterOf = Uint8Array.from(Buffer.from(edgeLetters, "latin1"));
@@ -145,8 +146,7 @@ function referenceWriter(
         writer.bytes.writeInt32LE(end - start - 3, start);
         writer.offset = end + 1;
       } else if (redact !== undefined && isProperty[kind] === true) {
-        const text = strings.text(name);
-        writer.stringValue(isProgramName(text) ? text : redact(text));
+        writer.stringValue(redact.property(strings.text(name)));
       } else strings.write(writer, name);
     }
     writer.end(names);

@@ -1,5 +1,6 @@
-import { createHmac, randomBytes } from "node:crypto";
-import { classNameOf, isProgramName, stringTypes } from "./class-names.js";
+import type { Redaction } from "../../redaction.js";
+import { classNameOf, stringTypes } from "./class-names.js";
+import { snapshotRedactorOf, type SnapshotRedactor } from "./redact-snapshot.js";
 import { readSnapshot, type Snapshot } from "./read-snapshot.js";
 
 export type SnapshotLinesOptions = {
@@ -7,10 +8,8 @@ export type SnapshotLinesOptions = {
   readonly path: string;
   /** Fields of the header line beyond those of the format itself. */
   readonly header?: Readonly<Record<string, unknown>>;
-  /** Replaces what strings say by length and keyed hash, as `redact.ts` writes them. */
-  readonly redact?: boolean;
-  /** Equal strings get equal hashes under one key. Default: a new random one. */
-  readonly redactKey?: Buffer;
+  /** Replaces what strings say by length and keyed hash. */
+  readonly redact?: Redaction | undefined;
   /** The longest text kept of a string. Default: 1024. Unit: UTF-16 units. */
   readonly stringUnitsMax?: number;
 };
@@ -36,7 +35,7 @@ export async function* snapshotLines(
     format: "heapdump-mongo",
     format_version: 1,
     runtime: "node",
-    redacted: options.redact === true,
+    redacted: options.redact !== undefined,
     ...options.header,
   };
   const pieces: string[] = [`${JSON.stringify(header)}\n`];
@@ -57,7 +56,7 @@ export async function* snapshotLines(
 function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Generator<string> {
   const { firstEdge, edgeKind, edgeName, edgeTo, edgeLetters, idOf, strings, sites } = snapshot;
   const stringUnitsMax = options.stringUnitsMax ?? stringUnitsMaxDefault;
-  const hide = options.redact === true ? hiderOf(options.redactKey ?? randomBytes(32)) : undefined;
+  const redactor = options.redact === undefined ? undefined : snapshotRedactorOf(options.redact);
   for (let node = 0; node < snapshot.nodeCount; node++) {
     const references: string[] = [];
     const names: string[] = [];
@@ -71,9 +70,7 @@ function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Genera
       if (letter === "e" || letter === "h") names.push(String(nameOrIndex));
       else {
         const name = strings.text(nameOrIndex);
-        names.push(
-          hide !== undefined && letter === "p" && !isProgramName(name) ? hide(name) : name,
-        );
+        names.push(letter === "p" && redactor !== undefined ? redactor.property(name) : name);
       }
     }
     const linked =
@@ -92,7 +89,7 @@ function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Genera
       type,
       class_name: className,
       ...(stringTypes.has(type)
-        ? said(name, stringUnitsMax, hide)
+        ? said(name, stringUnitsMax, redactor)
         : name === className || name === ""
           ? {}
           : { name: name.slice(0, stringUnitsMax) }),
@@ -108,18 +105,11 @@ function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Genera
 function said(
   text: string,
   unitsMax: number,
-  hide: ((text: string) => string) | undefined,
+  redactor: SnapshotRedactor | undefined,
 ): { value: string; length?: number } {
-  if (hide !== undefined) return { value: hide(text) };
+  const hidden = redactor?.text(text) ?? text;
+  if (hidden !== text) return { value: hidden };
   return text.length <= unitsMax
     ? { value: text }
     : { value: text.slice(0, unitsMax), length: text.length };
-}
-
-/** The form of `redact.ts`. */
-function hiderOf(key: Buffer): (text: string) => string {
-  return (text) => {
-    const hash = createHmac("sha256", key).update(text).digest("hex").slice(0, 16);
-    return `redacted:${Buffer.byteLength(text)}:${hash}`;
-  };
 }

@@ -57,7 +57,7 @@ describe("snapshotLines", () => {
     }));
 
   it("redacts what strings say, and equal ones alike", async () => {
-    const options = { redact: true, redactKey: Buffer.from("k") };
+    const options = { redact: { mode: "all", key: Buffer.from("k") } } as const;
     const [once, again] = [await lines(small, options), await lines(small, options)];
     const { value } = pick(once, "0x5") as { value: string };
     assert.match(value, /^redacted:15:[0-9a-f]{16}$/);
