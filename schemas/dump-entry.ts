@@ -81,9 +81,12 @@ export const shapeDocument = z.object({
   count: z.number(),
   /** Shallow bytes. */
   bytes: z.number(),
-  /** Sums over the objects, whether one dominates another or not. */
+  /** Sums over the objects that no other one of their class dominates, whichever shape that has. */
   retained_bytes: z.number(),
   retained_count: z.number(),
+  /** Sums over the objects that no other one of their type dominates. */
+  type_retained_bytes: z.number(),
+  type_retained_count: z.number(),
   /** One of the objects. */
   sample: z.unknown(),
   /** The closest object that dominates all of them. */

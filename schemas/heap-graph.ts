@@ -80,9 +80,12 @@ export type ShapeRow = {
   readonly count: number;
   /** Shallow bytes. */
   readonly bytes: number;
-  /** Sums over the objects, whether one dominates another or not. */
+  /** Sums over the objects that no other one of their class dominates, whichever shape that has. */
   readonly retainedBytes: number;
   readonly retainedCount: number;
+  /** Sums over the objects that no other one of their type dominates. */
+  readonly typeRetainedBytes: number;
+  readonly typeRetainedCount: number;
   /** One of the nodes. */
   readonly sample: number;
   /** The closest node that dominates all of them, or -1. */

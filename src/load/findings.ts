@@ -23,6 +23,8 @@ export function findingsOf(
       bytes: row.bytes,
       retained_bytes: row.retainedBytes,
       retained_count: row.retainedCount,
+      type_retained_bytes: row.typeRetainedBytes,
+      type_retained_count: row.typeRetainedCount,
       sample: storedId(row.sample),
       ...(row.dominator < 0 ? {} : { dominator: storedId(row.dominator) }),
     })),

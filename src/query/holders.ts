@@ -16,6 +16,7 @@ export type Holder = {
   readonly references: readonly StoredId[];
   readonly names: readonly string[];
   readonly isList: boolean;
+  readonly retainedCount: number;
 };
 
 const holderFields: Document = {
@@ -55,8 +56,55 @@ export async function learn(
       references: (object["references"] ?? []) as StoredId[],
       names: (object["reference_names"] ?? []) as string[],
       isList: isList(object),
+      retainedCount: Number(object.retained_count ?? 0),
     });
   }
+}
+
+/**
+ * Those of the objects that are members, or dominated by one.
+ *
+ * @param largest - objects that a member retains, at most: what retains as many and is none has none above it
+ */
+export async function dominatedBy(
+  members: ReadonlySet<StoredId>,
+  largest: number,
+  objects: readonly StoredId[],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<ReadonlySet<StoredId>> {
+  const inside = new Set<StoredId>();
+  if (members.size === 0) return inside;
+  const aboveOf = (id: StoredId): StoredId | undefined => {
+    const holder = known.get(id);
+    return holder === undefined || holder.retainedCount >= largest ? undefined : holder.dominator;
+  };
+  const climbed = new Set<StoredId>();
+  let climbing = new Set(objects);
+  for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
+    const outside = [...climbing].filter((id) => !members.has(id) && !climbed.has(id));
+    await learn(outside, known, context);
+    climbing = new Set();
+    for (const id of outside) {
+      climbed.add(id);
+      const above = aboveOf(id);
+      if (above !== undefined) climbing.add(above);
+    }
+  }
+  // Each link is followed once: what one object finds holds for all that were passed.
+  const isOutside = new Set<StoredId>();
+  for (const object of objects) {
+    const passed: StoredId[] = [];
+    let at: StoredId | undefined = object;
+    while (at !== undefined && !members.has(at) && !inside.has(at) && !isOutside.has(at)) {
+      passed.push(at);
+      at = aboveOf(at);
+    }
+    const found = at !== undefined && !isOutside.has(at);
+    if (found && members.has(at as StoredId)) inside.add(at as StoredId);
+    for (const id of passed) (found ? inside : isOutside).add(id);
+  }
+  return inside;
 }
 
 /** The nearest object that dominates all: climbs from all of them, until what is left is one. */

@@ -4,7 +4,7 @@ import { shapesCollectionOf } from "../../../schemas/collection-names.js";
 import type { DumpEntry } from "../../../schemas/dump-entry.js";
 import { pathTo, shownPath } from "../ancestors.js";
 import { defineQuery, type Pipeline, type QueryContext, type StoredId } from "../define-query.js";
-import { commonDominator, learn, type Holder } from "../holders.js";
+import { commonDominator, dominatedBy, learn, type Holder } from "../holders.js";
 import { idText, labelFields, labelOf } from "../object-labels.js";
 
 /**
@@ -32,6 +32,13 @@ type Bundle = {
   readonly dominators: Set<StoredId | null>;
 };
 
+/** Only an object that retains others dominates another instance. */
+const isHolder: Document = { $gt: ["$retained_count", 1] };
+/** A list of a million instances is told in parts: all their ids do not go into one document of 16 MB. */
+const partOfIds: Document = {
+  $cond: [{ $isNumber: "$_id" }, { $floor: { $divide: ["$_id", 2 ** 20] } }, null],
+};
+
 export const retainers = defineQuery({
   name: "retainers",
   question: "What holds the instances of a class, grouped by how they are held?",
@@ -56,12 +63,17 @@ export const retainers = defineQuery({
       { $match: where },
       {
         $group: {
-          _id: { parent: "$parent", dominator: "$dominator", reached: { $gte: ["$depth", 0] } },
+          _id: {
+            ...{ parent: "$parent", dominator: "$dominator", reached: { $gte: ["$depth", 0] } },
+            part: { $cond: [isHolder, partOfIds, null] },
+          },
           count: { $sum: 1 },
           bytes: { $sum: "$memsize" },
           retained_bytes: { $sum: "$retained_size" },
           retained_count: { $sum: "$retained_count" },
           sample: { $first: "$_id" },
+          largest: { $max: "$retained_count" },
+          holders: { $push: { $cond: [isHolder, "$_id", "$$REMOVE"] } },
         },
       },
     ];
@@ -78,21 +90,24 @@ export const retainers = defineQuery({
   },
 });
 
-/** Whether the condition is on what shapes have: then no object is read, however many there are. */
+/**
+ * Whether the condition is on a class alone, or a type alone: then no object is read, however many there are.
+ *
+ * What any other choice of shapes retains, shapes do not tell: some of its objects may dominate others.
+ */
 function isToldByShapes(where: Document, dump: DumpEntry): boolean {
-  const isTold = (condition: unknown): boolean =>
-    typeof condition === "object" &&
-    condition !== null &&
-    Object.entries(condition).every(([key, value]) =>
-      key === "$and" || key === "$or"
-        ? Array.isArray(value) && value.every(isTold)
-        : key === "class_name" || key === "type",
-    );
-  return dump.shapes !== undefined && isTold(where);
+  const [[key, value] = [], ...others] = Object.entries(where);
+  return (
+    dump.shapes !== undefined &&
+    others.length === 0 &&
+    (key === "class_name" || key === "type") &&
+    typeof value === "string"
+  );
 }
 
 /** Shapes of several classes or types may have one path: they are one group. What no root reaches has no path. */
 function shapesPipeline(where: Document, dump: DumpEntry): Pipeline {
+  const within = "type" in where ? "type_" : "";
   return {
     collection: shapesCollectionOf(dump.collection),
     stages: [
@@ -103,8 +118,8 @@ function shapesPipeline(where: Document, dump: DumpEntry): Pipeline {
           _id: "$path",
           count: { $sum: "$count" },
           bytes: { $sum: "$bytes" },
-          retained_bytes: { $sum: "$retained_bytes" },
-          retained_count: { $sum: "$retained_count" },
+          retained_bytes: { $sum: `$${within}retained_bytes` },
+          retained_count: { $sum: `$${within}retained_count` },
           sample: { $first: "$sample" },
           dominators: { $addToSet: { $ifNull: ["$dominator", null] } },
         },
@@ -141,6 +156,9 @@ type Group = Pick<
 /**
  * Groups objects by how they are held: the labels on the shortest path from a root, and their closest common dominator.
  *
+ * What an object retains that another one dominates is counted once, there: a list of 1,000 would retain 500 times
+ * itself.
+ *
  * @param found - the first round: objects by parent and dominator, as `$group` of `retainers` gives them
  * @param known - holders that were looked up before, in the same dump; new ones are added
  * @returns most objects first, `context.limit` at most
@@ -151,7 +169,7 @@ export async function heldGroups(
   known = new Map<StoredId, Holder>(),
 ): Promise<{ readonly rows: readonly HeldGroup[]; readonly notes: readonly string[] }> {
   const unreached = found.filter((group) => (group["_id"] as Document)["reached"] !== true);
-  const bundles = await climb(found, known, context);
+  const bundles = await climb(await countedOnce(found, known, context), known, context);
   const groups = mergeByPath(bundles);
   groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
   return shownGroups(
@@ -167,6 +185,25 @@ export async function heldGroups(
     unreached.reduce((sum, group) => sum + Number(group["count"]), 0),
     context,
     known,
+  );
+}
+
+/** The first round, where those that another one of the objects dominates retain nothing of their own. */
+async function countedOnce(
+  found: readonly Document[],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<Document[]> {
+  const members = new Set(found.flatMap(({ holders }) => holders as StoredId[]));
+  const largest = found.reduce((most, group) => Math.max(most, Number(group["largest"] ?? 0)), 0);
+  const dominatorOf = (group: Document): StoredId | undefined =>
+    (group["_id"] as { dominator?: StoredId }).dominator;
+  const dominators = found.map(dominatorOf).filter((id) => id !== undefined);
+  const inside = await dominatedBy(members, largest, dominators, known, context);
+  return found.map((group) =>
+    inside.has(dominatorOf(group) as StoredId)
+      ? { ...group, retained_bytes: 0, retained_count: 0 }
+      : group,
   );
 }
 
