@@ -19,7 +19,7 @@ import type { SummaryRow } from "../../schemas/heap-graph.js";
 import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";
 import { insertBatches, type Acknowledged } from "./insert-batches.js";
-import { patiently, type Patience } from "./patience.js";
+import { patiently, untilKept, type Patience } from "./patience.js";
 import { registryOf } from "./registry.js";
 import { storedRejects, storeRejects } from "./rejects.js";
 import { createViews } from "./views.js";
@@ -70,13 +70,15 @@ export async function beginLoad({
   isSharded = false,
 }: LoadTarget): Promise<void> {
   const loading = loadingNameOf(dumpName);
-  await patiently(async () => {
-    // First of all: what these say is of the collection that goes now.
-    await registryOf(db).updateOne(
+  const forget = (): Promise<unknown> =>
+    registryOf(db).updateOne(
       { _id: loading },
       { $unset: { checkpoint: 1, swapping: 1 } },
       { writeConcern: { journal: true } },
     );
+  const begin = async (): Promise<void> => {
+    // First of all: what these say is of the collection that goes now.
+    await forget();
     await db.dropCollection(loading);
     await db.dropCollection(rejectsCollectionOf(loading));
     await db.dropCollection(shapesCollectionOf(loading));
@@ -84,7 +86,9 @@ export async function beginLoad({
     // What a cluster does with clustered collections that are sharded differs by version.
     const clustered = { clusteredIndex: { key: { _id: 1 }, unique: true } };
     await db.createCollection(loading, isSharded ? {} : clustered);
-  }, patience);
+    await forget(); // Journaled, and so what comes before it.
+  };
+  await untilKept(db, begin, patience);
 }
 
 /** Writes down what the first pass found: from here on, the load can be resumed. */
@@ -210,19 +214,21 @@ export async function serverRejects({ db, dumpName, patience }: LoadTarget): Pro
 
 /** Builds the indexes of the dump that loads. */
 export async function indexLoaded({ db, dumpName, patience }: LoadTarget): Promise<void> {
-  await patiently(async () => {
-    const hello = await db.command({ hello: 1 });
-    const isSet = hello["setName"] !== undefined || hello["msg"] === "isdbgrid";
-    // Else a replica set would wait for all its members, and for ever when one is down.
-    const quorum = isSet ? ({ commitQuorum: "majority" } as const) : {};
-    await createIndexes(db.collection(loadingNameOf(dumpName)), quorum);
-  }, patience);
+  await patiently(() => buildIndexes(db, loadingNameOf(dumpName)), patience);
+}
+
+async function buildIndexes(db: Db, collection: string): Promise<void> {
+  const hello = await db.command({ hello: 1 });
+  const isSet = hello["setName"] !== undefined || hello["msg"] === "isdbgrid";
+  // Else a replica set would wait for all its members, and for ever when one is down.
+  const quorum = isSet ? ({ commitQuorum: "majority" } as const) : {};
+  await createIndexes(db.collection(collection), quorum);
 }
 
 /**
  * Lets the loaded dump take its place: summaries, views, the swap with an older dump of the name, the registry.
  *
- * Every step may be done twice: a crash in between is finished by the next import.
+ * Every step may be done twice: a crash of ours in between is finished by the next import, one of the server's here.
  */
 export async function finishLoad(
   { db, dumpName, patience }: LoadTarget,
@@ -236,6 +242,8 @@ export async function finishLoad(
   const journal = { writeConcern: { journal: true } };
   const steps: (() => Promise<unknown>)[] = [
     () => registry.updateOne({ _id: loading }, { $set: { swapping: true } }, journal),
+    // They are built already, unless a server forgot that in its end.
+    async () => ((await exists(db, loading)) ? buildIndexes(db, loading) : undefined),
     () => storeSummaries(db, entry, summaries),
     () => createViews(db, dumpName),
     () => storeFindings(db, shapesCollectionOf, dumpName, findings.shapes, shapeIndexes),
@@ -247,13 +255,19 @@ export async function finishLoad(
     () => registry.replaceOne({ _id: dumpName }, entry, { upsert: true, ...journal }),
     () => registry.deleteOne({ _id: loading }, journal),
   ];
-  for (const step of steps) await patiently(step, patience);
+  const finish = async (): Promise<void> => {
+    for (const step of steps) await step();
+  };
+  await untilKept(db, finish, patience);
 }
 
 /** Lets a collection take another's place. Does nothing where that was done already. */
 async function moveCollection(db: Db, from: string, to: string): Promise<void> {
-  const exists = await db.listCollections({ name: from }, { nameOnly: true }).hasNext();
-  if (exists) await db.renameCollection(from, to, { dropTarget: true });
+  if (await exists(db, from)) await db.renameCollection(from, to, { dropTarget: true });
+}
+
+function exists(db: Db, collection: string): Promise<boolean> {
+  return db.listCollections({ name: collection }, { nameOnly: true }).hasNext();
 }
 
 const shapeIndexes: readonly IndexDescription[] = [

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from "node:timers/promises";
-import { MongoBulkWriteError, MongoError, MongoServerError } from "mongodb";
+import { MongoBulkWriteError, MongoError, MongoServerError, type Db } from "mongodb";
 import { HeapdumpError } from "../errors.js";
 
 /** How long a lost server is waited for, and by whom. */
@@ -42,6 +42,33 @@ export async function patiently<T>(work: () => Promise<T>, patience: Patience): 
       );
     }
   }
+}
+
+/**
+ * Does some work that one process of the server sees from its first step to its last, and again when that ended in
+ * between: of what a server acknowledged without the journal, its end takes the last tenth of a second with it, renamed
+ * collections and finished indexes too. The last step must be journaled: then all before it is.
+ *
+ * The work must be such that it may be done twice.
+ *
+ * @throws as `patiently` does
+ */
+export async function untilKept(
+  db: Db,
+  work: () => Promise<unknown>,
+  patience: Patience,
+): Promise<void> {
+  for (;;) {
+    const before = await patiently(() => serverProcess(db), patience);
+    await patiently(work, patience);
+    if ((await patiently(() => serverProcess(db), patience)) === before) return;
+  }
+}
+
+/** Another one after each start of the server, and on another member of a replica set. */
+async function serverProcess(db: Db): Promise<string> {
+  const { topologyVersion } = await db.command({ hello: 1 });
+  return String((topologyVersion as { processId?: unknown } | undefined)?.processId ?? "");
 }
 
 /** The one place where server errors are sorted: try again, look for the culprit, or stop with this. */

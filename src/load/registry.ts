@@ -69,7 +69,8 @@ async function takeLock(
   for (;;) {
     const found = await registry.findOne({ _id });
     if (found === null) {
-      const outcome = await registry.updateOne({ _id }, { $setOnInsert: fresh }, { upsert: true });
+      const options = { upsert: true, writeConcern: { journal: true } };
+      const outcome = await registry.updateOne({ _id }, { $setOnInsert: fresh }, options);
       if (outcome.upsertedCount === 1) return undefined;
       continue;
     }
@@ -86,6 +87,7 @@ async function takeLock(
     const taken = await registry.updateOne(
       token === undefined ? { _id, lock: { $exists: false } } : { _id, "lock.token": token },
       { $set: { lock } },
+      { writeConcern: { journal: true } },
     );
     if (taken.modifiedCount === 1) return found;
   }

@@ -17,6 +17,10 @@ export async function sameDump(db: Db, reference: Db, dumpName: string): Promise
     [],
   );
   assert.deepEqual(await indexesOf(db, dumpName), await indexesOf(reference, dumpName));
+  assert.deepEqual(await collectionsOf(db), await collectionsOf(reference));
+  for (const found of [`${dumpName}.shapes`, `${dumpName}.strings`]) {
+    assert.equal(await firstDifference(db, reference, found), undefined);
+  }
 }
 
 async function firstDifference(
@@ -47,6 +51,17 @@ async function registryEntry(db: Db, dumpName: string): Promise<unknown> {
   );
   const { status, counters, truncated, fingerprint, lock, checkpoint } = entries[0] as Document;
   return { status, counters, truncated, fingerprint, lock, checkpoint } as unknown;
+}
+
+/** Names, kinds and options: clustered or not, what a view shows. */
+async function collectionsOf(db: Db): Promise<unknown> {
+  const collections = await db.listCollections({}, { nameOnly: false }).toArray();
+  return collections
+    .map(({ name, type, options }) => {
+      const { uuid: _uuid, ...rest } = (options ?? {}) as Record<string, unknown>;
+      return { name, type, options: rest };
+    })
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
 }
 
 const summariesOf = (db: Db): Promise<Document[]> =>
