@@ -96,6 +96,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     throw badOption("name a database with --db");
   }
   const server = await serverFor({ uri: values.uri, signal });
+  if (server.note !== undefined) process.stderr.write(`${server.note}\n`);
   const client = await connect(server.uri);
   try {
     return await task(client.db(values.db), signal);

@@ -8,6 +8,7 @@ import { shardKinds, type ShardKind } from "../src/load/shard.js";
 import { importDump, type ImportSummary, type RejectLimit } from "../src/import-dump.js";
 import { stopServer } from "../src/load/server/managed-server.js";
 import { serverFor } from "../src/load/server/server.js";
+import { printable } from "../src/report/printable.js";
 import { progressView, type ProgressView } from "../src/report/progress.js";
 import type { Redaction } from "../src/redaction.js";
 import { toolVersion } from "../src/tool-version.js";
@@ -15,6 +16,7 @@ import type { RetentionPolicy } from "../src/watch/retention.js";
 import { prune } from "../src/watch/watch.js";
 import type { Reject } from "../schemas/reject.js";
 import { connect } from "./shared/connect.js";
+import { nextCommand } from "./shared/next-command.js";
 import { parseOptions, wholeNumber } from "./shared/options.js";
 import { redactionOf, withRedactValue } from "./shared/redaction-options.js";
 import { retentionPolicyOf } from "./shared/retention-options.js";
@@ -110,19 +112,33 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     signal,
     onProgress: (event) => view?.onProgress(event),
   });
+  if (server.note !== undefined && !quiet) tell(server.note);
   const client = await connect(server.uri);
   const path = values["rejects-file"];
   const rejectsFile = path === undefined ? undefined : await openRejectsFile(path);
   try {
     let code: number = exitCodes.ok;
+    const told: unknown[] = [];
     for (const file of positionals) {
-      const one = { ...job, values, signal, view, client, server, rejectsFile };
+      const one = {
+        ...job,
+        values,
+        signal,
+        view,
+        client,
+        server,
+        rejectsFile,
+        told,
+        isOneOfMany: positionals.length > 1,
+      };
       const outcome = await importOne(file, one);
       // The gravest one is told: a failure before refused records.
       code =
         code === exitCodes.ok || outcome !== exitCodes.attention ? Math.max(code, outcome) : code;
       if (signal.aborted) break;
     }
+    // One object, whatever the number of files.
+    if (values.json === true) printJson(positionals.length === 1 ? told[0] : { imports: told });
     return code;
   } finally {
     view?.stop();
@@ -225,6 +241,9 @@ type One = Job & {
   readonly values: Values;
   readonly signal: AbortSignal;
   readonly rejectsFile: RejectsFile | undefined;
+  /** What `--json` prints in the end: a summary or a failure a file. */
+  readonly told: unknown[];
+  readonly isOneOfMany: boolean;
   readonly view: ProgressView | undefined;
   readonly client: Awaited<ReturnType<typeof connect>>;
   readonly server: { readonly uri: string; readonly managed: boolean };
@@ -249,12 +268,14 @@ async function importOne(file: string, one: One): Promise<number> {
     });
     view?.stop();
     printSummary(summary, file, shown, one);
+    one.told.push(summaryOf(summary, one));
     const { counters, truncated, series } = summary.entry;
     const code = counters.rejected > 0 || truncated ? exitCodes.attention : exitCodes.ok;
     return one.retention === undefined ? code : await pruneSeries(series, one.retention, one, code);
   } catch (error) {
     view?.stop();
     printRejects(shown, file);
+    if (values.json === true && one.isOneOfMany) one.told.push({ file, error: failureOf(error) });
     return printFailure(error);
   }
 }
@@ -274,7 +295,7 @@ async function pruneSeries(
     const dropped = (await prune(client.db(db), policy)).filter(({ drop }) => drop);
     if (values.quiet === true) return code;
     for (const { dump, takenAt } of dropped) {
-      process.stderr.write(`dropped the objects of ${dump}, taken ${takenAt.toISOString()}\n`);
+      tell(`dropped the objects of ${dump}, taken ${takenAt.toISOString()}`);
     }
     return code;
   } catch (error) {
@@ -282,10 +303,33 @@ async function pruneSeries(
   }
 }
 
+/** The dump's entry and how it went. */
+function summaryOf(summary: ImportSummary, { server, db }: One): unknown {
+  const { lock: _lock, ...entry } = summary.entry;
+  return {
+    ...entry,
+    dump: summary.dump,
+    db,
+    uri: withoutPasswords(server.uri),
+    already_loaded: summary.alreadyLoaded,
+    resumed: summary.resumed,
+    warnings: summary.warnings,
+  };
+}
+
+function failureOf(error: unknown): { code: string; message: string } {
+  const message = error instanceof Error ? withoutPasswords(error.message) : "";
+  return { code: error instanceof HeapdumpError ? error.code : "", message };
+}
+
+function printJson(value: unknown): void {
+  if (value !== undefined) process.stdout.write(`${JSON.stringify(value)}\n`);
+}
+
 function printRejects(rejects: readonly Reject[], file: string): void {
   for (const { lineNumber, message, object } of rejects) {
     const place = object === undefined ? `${file}:${lineNumber}` : file;
-    process.stderr.write(`${place}: refused: ${message}\n`);
+    tell(`${place}: refused: ${message}`);
   }
 }
 
@@ -300,18 +344,11 @@ function printSummary(
   if (values.quiet !== true) {
     printRejects(rejects, file);
     if (counters.rejected > rejects.length) {
-      process.stderr.write(`… and ${counters.rejected - rejects.length} more in ${dump}.rejects\n`);
+      tell(`… and ${counters.rejected - rejects.length} more in ${dump}.rejects`);
     }
-    for (const warning of summary.warnings) process.stderr.write(`warning: ${warning}\n`);
+    for (const warning of summary.warnings) tell(`warning: ${warning}`);
   }
-  if (values.json === true) {
-    const { lock: _lock, ...whole } = entry;
-    process.stdout.write(
-      `${JSON.stringify({ ...whole, dump, db, uri: withoutPasswords(server.uri), already_loaded: summary.alreadyLoaded, resumed: summary.resumed, warnings: summary.warnings })}\n`,
-    );
-    return;
-  }
-  if (values.quiet === true) return;
+  if (values.json === true || values.quiet === true) return;
   const number = (value: number): string => value.toLocaleString("en");
   const types = summary.summaries
     .filter((row) => row.by === "type")
@@ -323,15 +360,25 @@ function printSummary(
     .map(([phase, ms]) => `${phase} ${(ms / 1000).toFixed(2)} s`)
     .join(", ");
   const home = process.env["HEAPDUMP_HOME"] === undefined ? "" : " (HEAPDUMP_HOME is set)";
+  const also = values.uri === undefined ? "" : ` --uri "${withoutPasswords(values.uri)}"`;
   const lines = [
     `${dump}: ${number(counters.objects)} objects, ${number(counters.references)} references, ${number(counters.bytes)} bytes, on ${hostname()}${home}`,
     types === "" ? "" : `  ${types}`,
     `  ${number(counters.lines)} lines = ${number(counters.objects)} objects + ${number(counters.rejected)} refused + ${number(counters.blank)} blank or envelope; ${number(counters.repaired)} repaired, ${number(counters.unreachable)} unreachable`,
     phases === "" ? "" : `  ${phases}`,
-    `next: heapdump-query suspects --db ${db}`,
-    `      mongosh "${withoutPasswords(server.uri)}" --eval 'db.getSiblingDB("${db}").getCollection("${dump}.classes").find().limit(10)'`,
+    `next: ${nextCommand("heapdump-query")} suspects --db ${db} --dump ${quoted(dump)}${also}`,
+    `      ${nextCommand("mongosh")} "${withoutPasswords(server.uri)}" --eval 'db.getSiblingDB("${db}").getCollection("${dump}.classes").find().limit(10)'`,
   ];
-  process.stderr.write(`${lines.filter((line) => line !== "").join("\n")}\n`);
+  for (const line of lines.filter((one) => one !== "")) tell(line);
+}
+
+function tell(line: string): void {
+  process.stderr.write(`${printable(line)}\n`);
+}
+
+/** A word for the shell. */
+function quoted(word: string): string {
+  return /^[\w.@%+=:,/-]+$/.test(word) ? word : `'${word.replaceAll("'", "'\\''")}'`;
 }
 
 await runCommand(main);

@@ -112,6 +112,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
   const limit = wholeNumber("limit", values.limit, { min: 1, max: 1_000_000 }) ?? 20;
   const asked = { dump: values.dump ?? "latest", limit, sort: values.sort, signal };
   const server = await serverFor({ uri: values.uri, signal });
+  if (server.note !== undefined) process.stderr.write(`${server.note}\n`);
   const client = await connect(server.uri);
   try {
     const db = client.db(values.db);

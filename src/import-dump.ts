@@ -32,6 +32,7 @@ import {
   serverRejects,
   type LoadTarget,
 } from "./load/load.js";
+import { watchIndexBuilds } from "./load/index-progress.js";
 import { patiently } from "./load/patience.js";
 import { storedRejects } from "./load/rejects.js";
 import { openRejectsFile, type RejectsFile } from "./load/rejects-file.js";
@@ -276,12 +277,17 @@ async function loadLocked(
   const registry = registryOf(db);
   const _id = loadingNameOf(dumpName);
   const phases: Record<string, number> = {};
-  const timed = async <T>(phase: string, work: () => Promise<T> | T): Promise<T> => {
+  const timed = async <T>(
+    phase: string,
+    work: () => Promise<T> | T,
+    objectsDone?: number,
+  ): Promise<T> => {
     const started = performance.now();
     options.onProgress?.({ phase, kind: "start" });
     const outcome = await work();
     phases[phase] = Math.round(performance.now() - started);
-    options.onProgress?.({ phase, kind: "end", elapsedMs: phases[phase] });
+    const objects = objectsDone === undefined ? {} : { objectsDone };
+    options.onProgress?.({ phase, kind: "end", elapsedMs: phases[phase], ...objects });
     return outcome;
   };
   if (resumable === undefined) await beginLoad(target);
@@ -297,7 +303,8 @@ async function loadLocked(
   }
   const { repeatedTexts } = heap;
   const fingerprint = await fingerprintOf(source, options.signal);
-  const measures = await timed("measure", () => measureHeap(heap.graph));
+  const objectsTotal = heap.graph.nodeCount;
+  const measures = await timed("measure", () => measureHeap(heap.graph), objectsTotal);
   const tables = once(() => ({
     summaries: summarise(heap.graph, measures, heap.labels),
     shapes: toldByLabels(detected, options)
@@ -327,10 +334,11 @@ async function loadLocked(
         documentsBefore: documents,
         inFlight: options.inFlight ?? inFlightDefault,
         lineBehind: heap.counters.lines + 1,
-        onAcknowledged: ({ nodeEnd }) =>
+        onAcknowledged: ({ nodeEnd, bytesDone }) =>
           options.onProgress?.({
             phase: "load",
             kind: "step",
+            ...dumpBytesOf(bytesDone, source),
             objectsDone: nodeEnd,
             objectsTotal: heap.graph.nodeCount,
           }),
@@ -338,8 +346,13 @@ async function loadLocked(
     );
     options.signal?.throwIfAborted();
     // The tables while the server is at it, which must have been told first.
-    await timed("index", () =>
-      Promise.all([indexLoaded(target), setTimeout(indexHeadStartMs).then(tables)]),
+    await timed(
+      "index",
+      () =>
+        watched(target, heap.graph.nodeCount, options, () =>
+          Promise.all([indexLoaded(target), setTimeout(indexHeadStartMs).then(tables)]),
+        ),
+      objectsTotal,
     );
   }
   options.signal?.throwIfAborted();
@@ -378,6 +391,42 @@ async function loadLocked(
     warnings: heap.warnings,
     summaries,
   };
+}
+
+/** Tells how far the server is with the indexes while it builds them. */
+async function watched(
+  { db, dumpName }: LoadTarget,
+  objectsTotal: number,
+  { onProgress }: SettledOptions,
+  build: () => Promise<unknown>,
+): Promise<void> {
+  const stop = new AbortController();
+  const onShare = (share: number): void =>
+    onProgress?.({
+      phase: "index",
+      kind: "step",
+      objectsDone: Math.round(share * objectsTotal),
+      objectsTotal,
+    });
+  const watching =
+    onProgress === undefined
+      ? undefined
+      : watchIndexBuilds(db, loadingNameOf(dumpName), onShare, stop.signal);
+  try {
+    await build();
+  } finally {
+    stop.abort();
+    await watching;
+  }
+}
+
+/** How far in the dump the last object stood. In a snapshot, objects have no place; the last block is at the end. */
+function dumpBytesOf(
+  bytesDone: number,
+  { bytesOnDisk, compression }: DumpSource,
+): { readonly bytesDone?: number } {
+  if (bytesDone < Infinity) return bytesDone > 0 ? { bytesDone } : {};
+  return compression === "none" ? { bytesDone: bytesOnDisk } : {};
 }
 
 function once<T>(make: () => T): () => T {

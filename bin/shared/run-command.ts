@@ -1,3 +1,4 @@
+import { printableLines } from "../../src/report/printable.js";
 import { exitCodes, failures, HeapdumpError } from "../../src/errors.js";
 
 /** What a command's main gets from the terminal. */
@@ -36,14 +37,19 @@ export async function runCommand(main: (invocation: Invocation) => Promise<numbe
 export function printFailure(thrown: unknown): number {
   const error = serverFailureOf(thrown) ?? thrown;
   if (error instanceof HeapdumpError) {
-    process.stderr.write(`error [${error.code}] ${withoutPasswords(error.message)}\n`);
+    process.stderr.write(`error [${error.code}] ${said(error.message)}\n`);
     process.stderr.write(`fix: ${failures[error.code].fix}\n`);
     return failures[error.code].exit;
   }
   const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
-  process.stderr.write(`error [internal/broken-promise] ${withoutPasswords(text)}\n`);
+  process.stderr.write(`error [internal/broken-promise] ${said(text)}\n`);
   process.stderr.write(`fix: ${failures["internal/broken-promise"].fix}\n`);
   return failures["internal/broken-promise"].exit;
+}
+
+/** A message may quote what a dump or a server says. */
+function said(message: string): string {
+  return printableLines(withoutPasswords(message));
 }
 
 /** Unauthorized and AuthenticationFailed: the user may be right, and yet may not do this. */

@@ -26,7 +26,8 @@ export function checkRecord<T extends z.ZodType>(
 
 function messageOf(issue: z.core.$ZodIssue | undefined, plain: Record<string, unknown>): string {
   if (issue === undefined) return "does not fit the schema";
-  const text = issue.message.replace(/^Invalid input: /, "");
+  // What was received is told below, with no more of its content than needed.
+  const text = issue.message.replace(/^Invalid input: /, "").replace(/, received .*$/s, "");
   if (text.includes("found")) return text;
   let value: unknown = plain;
   for (const step of issue.path) value = (value as Record<PropertyKey, unknown> | null)?.[step];

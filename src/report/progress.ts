@@ -29,6 +29,8 @@ function lineView(stream: NodeJS.WriteStream): ProgressView {
 function barView(stream: NodeJS.WriteStream): ProgressView {
   let bar: SingleBar | undefined;
   let startedAt = 0;
+  /** Of the phase, as far as it was told. */
+  let done: ProgressEvent | undefined;
   const stop = (): void => {
     bar?.stop();
     bar = undefined;
@@ -39,6 +41,7 @@ function barView(stream: NodeJS.WriteStream): ProgressView {
       if (event.kind === "start") {
         stop();
         startedAt = Date.now();
+        done = undefined;
         bar = new SingleBar({
           stream,
           fps: framesPerSecond,
@@ -49,8 +52,14 @@ function barView(stream: NodeJS.WriteStream): ProgressView {
         bar.start(1, 0, { detail: "" });
       } else if (event.kind === "end") {
         stop();
-        stream.write(`${event.phase.padEnd(8)} ${secondsOf(event.elapsedMs ?? 0)}\n`);
-      } else bar?.update(shareOf(event), { detail: detailOf(event, Date.now() - startedAt) });
+        const elapsedMs = event.elapsedMs ?? 0;
+        const whole = rateOf({ ...done, ...event }, elapsedMs);
+        const words = [secondsOf(elapsedMs), ...(whole.length === 0 ? [] : [whole.join(", ")])];
+        stream.write(`${event.phase.padEnd(8)} ${words.join("  ")}\n`);
+      } else {
+        done = event;
+        bar?.update(shareOf(event), { detail: detailOf(event, Date.now() - startedAt) });
+      }
     },
   };
 }
@@ -63,6 +72,15 @@ function shareOf(event: ProgressEvent): number {
 }
 
 function detailOf(event: ProgressEvent, elapsedMs: number): string {
+  const parts = rateOf(event, elapsedMs);
+  const seconds = elapsedMs / 1000;
+  const share = shareOf(event);
+  if (share > 0.02) parts.push(`${((seconds / share) * (1 - share)).toFixed(0)} s left`);
+  return parts.join(", ");
+}
+
+/** Bytes and objects, and how many a second. */
+function rateOf(event: ProgressEvent, elapsedMs: number): string[] {
   const parts: string[] = [];
   const seconds = Math.max(0.001, elapsedMs / 1000);
   if (event.bytesDone !== undefined) {
@@ -73,9 +91,7 @@ function detailOf(event: ProgressEvent, elapsedMs: number): string {
     parts.push(`${event.objectsDone.toLocaleString("en")} objects`);
     parts.push(`${Math.round(event.objectsDone / seconds).toLocaleString("en")}/s`);
   }
-  const share = shareOf(event);
-  if (share > 0.02) parts.push(`${((seconds / share) * (1 - share)).toFixed(0)} s left`);
-  return parts.join(", ");
+  return parts;
 }
 
 function secondsOf(elapsedMs: number): string {

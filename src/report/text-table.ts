@@ -1,5 +1,6 @@
 import stringWidth from "string-width";
 import type { Column, Table } from "../../schemas/table.js";
+import { printable } from "./printable.js";
 
 /** Cells of a table that no terminal bounds: a generated class name may be a page long. */
 const cellMax = 160;
@@ -209,12 +210,4 @@ function prefixOf(characters: readonly string[], widthMax: number): string {
 /** Columns of a terminal that a text takes. */
 function widthOfText(text: string): number {
   return /^[\x20-\x7e]*$/.test(text) ? text.length : stringWidth(text);
-}
-
-/** What a dump says is data: it must not move the cursor. */
-function printable(text: string): string {
-  return text.replace(
-    /[\u0000-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069]/g,
-    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
 }
