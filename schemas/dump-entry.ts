@@ -87,6 +87,12 @@ export const shapeDocument = z.object({
   /** Sums over the objects that no other one of their type dominates. */
   type_retained_bytes: z.number(),
   type_retained_count: z.number(),
+  /** Objects that another one of their class dominates; of their type. */
+  inside_class: z.number(),
+  inside_type: z.number(),
+  /** Of the nearest to a root, and of the farthest; -1: no root reaches them. */
+  depth_min: z.number().int(),
+  depth_max: z.number().int(),
   /** One of the objects. */
   sample: z.unknown(),
   /** The closest object that dominates all of them. */

@@ -86,6 +86,12 @@ export type ShapeRow = {
   /** Sums over the objects that no other one of their type dominates. */
   readonly typeRetainedBytes: number;
   readonly typeRetainedCount: number;
+  /** Objects that another one of their class dominates; of their type. */
+  readonly insideClass: number;
+  readonly insideType: number;
+  /** The nearest to a root, and the farthest. */
+  readonly depthMin: number;
+  readonly depthMax: number;
   /** One of the nodes. */
   readonly sample: number;
   /** The closest node that dominates all of them, or -1. */

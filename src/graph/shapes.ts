@@ -56,17 +56,18 @@ export function shapesOf(
     if (shape === sums.path.length) sums.begin(path, node);
     sums.count[shape] = (sums.count[shape] as number) + 1;
     sums.bytes[shape] = (sums.bytes[shape] as number) + (shallowSize[node] as number);
+    sums.depthMax[shape] = measures.depth[node] as number;
     const others = inside[node] as number;
     const size = retainedSize[node] as number;
     const objects = retainedCount[node] as number;
     if ((others & ofItsClass) === 0) {
       sums.retainedBytes[shape] = (sums.retainedBytes[shape] as number) + size;
       sums.retainedCount[shape] = (sums.retainedCount[shape] as number) + objects;
-    }
+    } else sums.insideClass[shape] = (sums.insideClass[shape] as number) + 1;
     if ((others & ofItsType) === 0) {
       sums.typeRetainedBytes[shape] = (sums.typeRetainedBytes[shape] as number) + size;
       sums.typeRetainedCount[shape] = (sums.typeRetainedCount[shape] as number) + objects;
-    }
+    } else sums.insideType[shape] = (sums.insideType[shape] as number) + 1;
     const place = preorder[node] as number;
     if (place < (preorder[sums.first[shape] as number] as number)) sums.first[shape] = node;
     if (place > (sums.last[shape] as number)) sums.last[shape] = place;
@@ -102,6 +103,11 @@ export function shapesOf(
       retainedCount: sums.retainedCount[shape] as number,
       typeRetainedBytes: sums.typeRetainedBytes[shape] as number,
       typeRetainedCount: sums.typeRetainedCount[shape] as number,
+      insideClass: sums.insideClass[shape] as number,
+      insideType: sums.insideType[shape] as number,
+      // Nodes come the nearest first.
+      depthMin: measures.depth[sample] as number,
+      depthMax: sums.depthMax[shape] as number,
       sample,
       dominator: commonDominator(sums.first[shape] as number, sums.last[shape] as number),
     };
@@ -350,6 +356,9 @@ function createSums(): {
   readonly retainedCount: number[];
   readonly typeRetainedBytes: number[];
   readonly typeRetainedCount: number[];
+  readonly insideClass: number[];
+  readonly insideType: number[];
+  readonly depthMax: number[];
   /** The member that comes first in the walk of the dominator tree, and the place of the last one. */
   readonly first: number[];
   readonly last: number[];
@@ -363,12 +372,16 @@ function createSums(): {
   const retainedCount: number[] = [];
   const typeRetainedBytes: number[] = [];
   const typeRetainedCount: number[] = [];
+  const insideClass: number[] = [];
+  const insideType: number[] = [];
+  const depthMax: number[] = [];
   const first: number[] = [];
   const last: number[] = [];
   const retained = { retainedBytes, retainedCount, typeRetainedBytes, typeRetainedCount };
-  const zeroed = [count, bytes, ...Object.values(retained)];
+  const more = { insideClass, insideType, depthMax };
+  const zeroed = [count, bytes, ...Object.values(retained), ...Object.values(more)];
   return {
-    ...{ path, sample, count, bytes, ...retained, first, last },
+    ...{ path, sample, count, bytes, ...retained, ...more, first, last },
     begin: (itsPath, node) => {
       path.push(itsPath);
       sample.push(node);

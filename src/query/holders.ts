@@ -16,7 +16,6 @@ export type Holder = {
   readonly references: readonly StoredId[];
   readonly names: readonly string[];
   readonly isList: boolean;
-  readonly retainedCount: number;
 };
 
 const holderFields: Document = {
@@ -56,10 +55,17 @@ export async function learn(
       references: (object["references"] ?? []) as StoredId[],
       names: (object["reference_names"] ?? []) as string[],
       isList: isList(object),
-      retainedCount: Number(object.retained_count ?? 0),
     });
   }
 }
+
+/** What climbing the dominator tree asks of an object. */
+type Link = {
+  readonly _id: StoredId;
+  readonly dominator?: StoredId;
+  readonly retained_count?: number;
+};
+const linkFields: Document = { dominator: 1, retained_count: 1 };
 
 /**
  * Those of the objects that are members, or dominated by one.
@@ -70,49 +76,86 @@ export async function dominatedBy(
   members: ReadonlySet<StoredId>,
   largest: number,
   objects: readonly StoredId[],
-  known: Map<StoredId, Holder>,
-  context: QueryContext,
+  { db, dump, signal }: QueryContext,
 ): Promise<ReadonlySet<StoredId>> {
   const inside = new Set<StoredId>();
   if (members.size === 0) return inside;
-  const aboveOf = (id: StoredId): StoredId | undefined => {
-    const holder = known.get(id);
-    return holder === undefined || holder.retainedCount >= largest ? undefined : holder.dominator;
-  };
-  const climbed = new Set<StoredId>();
+  const aboveOf = new Map<StoredId, StoredId | undefined>();
   let climbing = new Set(objects);
   for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
-    const outside = [...climbing].filter((id) => !members.has(id) && !climbed.has(id));
-    await learn(outside, known, context);
+    const outside = [...climbing].filter((id) => !members.has(id) && !aboveOf.has(id));
+    const links = await documentsById<Link>(db, dump.collection, outside, linkFields, signal);
     climbing = new Set();
-    for (const id of outside) {
-      climbed.add(id);
-      const above = aboveOf(id);
+    for (const { _id, dominator, retained_count: count = 0 } of links) {
+      const above = Number(count) < largest ? dominator : undefined;
+      aboveOf.set(_id, above);
       if (above !== undefined) climbing.add(above);
     }
   }
-  // Each link is followed once: what one object finds holds for all that were passed.
-  const isOutside = new Set<StoredId>();
+  // Each link is followed once: what is found for one object holds for all that were passed.
+  const outside = new Set<StoredId>();
   for (const object of objects) {
     const passed: StoredId[] = [];
     let at: StoredId | undefined = object;
-    while (at !== undefined && !members.has(at) && !inside.has(at) && !isOutside.has(at)) {
+    while (at !== undefined && !members.has(at) && !inside.has(at) && !outside.has(at)) {
       passed.push(at);
-      at = aboveOf(at);
+      at = aboveOf.get(at);
     }
-    const found = at !== undefined && !isOutside.has(at);
-    if (found && members.has(at as StoredId)) inside.add(at as StoredId);
-    for (const id of passed) (found ? inside : isOutside).add(id);
+    const isInside = at !== undefined && !outside.has(at);
+    if (isInside && at !== undefined) passed.push(at);
+    for (const id of passed) (isInside ? inside : outside).add(id);
   }
   return inside;
 }
 
-/** The nearest object that dominates all: climbs from all of them, until what is left is one. */
+/** Objects whose ways up are compared at first. */
+const sampledMax = 32;
+/** Levels climbed for that: in a list it is far to go. */
+const sampledRounds = 60;
+
+/**
+ * Whether two of the objects are reached from one that dominates all by different ways: then no nearer one does. Few
+ * are looked at: of objects that have nothing else in common, that is enough.
+ *
+ * @param bound - null stands above all roots
+ */
+async function partBelow(
+  bound: StoredId | null,
+  objects: readonly StoredId[],
+  known: Map<StoredId, Holder>,
+  context: QueryContext,
+): Promise<boolean> {
+  const every = Math.ceil(objects.length / sampledMax);
+  const below = new Set<StoredId>();
+  let climbing = objects.filter((_, index) => index % every === 0);
+  for (let round = 0; climbing.length > 0 && round < sampledRounds; round++) {
+    await learn(climbing, known, context);
+    const higher = new Set<StoredId>();
+    for (const id of climbing) {
+      const above = known.get(id)?.dominator;
+      if (id === bound || (above ?? null) === bound) below.add(id);
+      else if (above !== undefined) higher.add(above);
+    }
+    if (below.size > 1 || (bound !== null && below.has(bound))) return true;
+    climbing = [...higher];
+  }
+  return false;
+}
+
+/**
+ * The nearest object that dominates all: climbs from all of them, until what is left is one.
+ *
+ * @param bound - what dominates all or is one of them, if it is known; null: nothing does
+ */
 export async function commonDominator(
   dominators: readonly StoredId[],
+  bound: StoredId | null | undefined,
   known: Map<StoredId, Holder>,
   context: QueryContext,
 ): Promise<StoredId | undefined> {
+  if (bound !== undefined && (await partBelow(bound, dominators, known, context))) {
+    return bound ?? undefined;
+  }
   const [first] = dominators;
   if (first === undefined) return undefined;
   // The chain above the first one, nearest first: the answer stands in it.

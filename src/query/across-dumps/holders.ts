@@ -42,23 +42,25 @@ export async function holdersOf(
 }
 
 const heldFields: Document = {
-  ...{ parent: 1, dominator: 1, depth: 1 },
+  ...{ type: 1, class_name: 1, parent: 1, dominator: 1, depth: 1 },
   ...{ memsize: 1, retained_size: 1, retained_count: 1 },
 };
 
 /** What the first stages of `retainers` give: objects that one object holds and one dominates, as one. */
 function firstRoundOf(objects: readonly HeapDocument[]): Document[] {
   const groups = new Map<string, Document>();
-  for (const { _id, parent, dominator, depth, ...sizes } of objects) {
+  for (const { _id, type, class_name, parent, dominator, depth, ...sizes } of objects) {
     const reached = depth !== undefined;
-    const key = `${typeof parent} ${parent} ${typeof dominator} ${dominator} ${reached}`;
+    const above = `${typeof parent} ${parent} ${typeof dominator} ${dominator} ${reached}`;
+    const key = `${above} ${type} ${class_name}`;
     let group = groups.get(key);
     if (group === undefined) {
       const zero = { count: 0, bytes: 0, retained_bytes: 0, retained_count: 0 };
       group = {
-        _id: { parent, dominator, reached },
+        _id: { parent, dominator, reached, type, class_name },
         ...zero,
         sample: _id,
+        depth,
         largest: 0,
         holders: [],
       };

@@ -6,6 +6,7 @@ import { pathTo, shownPath } from "../ancestors.js";
 import { defineQuery, type Pipeline, type QueryContext, type StoredId } from "../define-query.js";
 import { commonDominator, dominatedBy, learn, type Holder } from "../holders.js";
 import { idText, labelFields, labelOf } from "../object-labels.js";
+import { shapePathsOf, type Kind, type ShapePath, type ShapePaths } from "../shape-paths.js";
 
 /**
  * Rounds up the paths, one a step: beyond it a group's path begins with "…". A leak is rarely that deep, a list is.
@@ -23,6 +24,11 @@ type Bundle = {
   /** Steps from the instance upwards, told by class. */
   readonly steps: readonly string[];
   readonly last: StoredId;
+  readonly kind: Kind;
+  /** Of one of the objects. */
+  readonly depth: number;
+  /** The shapes that told the rest of the path; undefined: it was climbed to the root. */
+  shapes: ReadonlySet<ShapePath> | undefined;
   count: number;
   bytes: number;
   retainedBytes: number;
@@ -65,6 +71,7 @@ export const retainers = defineQuery({
         $group: {
           _id: {
             ...{ parent: "$parent", dominator: "$dominator", reached: { $gte: ["$depth", 0] } },
+            ...{ type: "$type", class_name: "$class_name" },
             part: { $cond: [isHolder, partOfIds, null] },
           },
           count: { $sum: 1 },
@@ -72,6 +79,7 @@ export const retainers = defineQuery({
           retained_bytes: { $sum: "$retained_size" },
           retained_count: { $sum: "$retained_count" },
           sample: { $first: "$_id" },
+          depth: { $first: "$depth" },
           largest: { $max: "$retained_count" },
           holders: { $push: { $cond: [isHolder, "$_id", "$$REMOVE"] } },
         },
@@ -151,6 +159,8 @@ type Group = Pick<
 > & {
   /** Dominators of all the objects; null: one has none. */
   readonly dominators: readonly (StoredId | null)[];
+  /** Objects all of whose dominators dominate all these objects, or null for none; undefined: not known. */
+  readonly bounds?: readonly (StoredId | null)[] | undefined;
 };
 
 /**
@@ -169,7 +179,9 @@ export async function heldGroups(
   known = new Map<StoredId, Holder>(),
 ): Promise<{ readonly rows: readonly HeldGroup[]; readonly notes: readonly string[] }> {
   const unreached = found.filter((group) => (group["_id"] as Document)["reached"] !== true);
-  const bundles = await climb(await countedOnce(found, known, context), known, context);
+  const paths = await shapePathsOf(found.map(kindOf), context);
+  const counted = paths.areApart ? found : await countedOnce(found, context);
+  const bundles = await climb(counted, paths, known, context);
   const groups = mergeByPath(bundles);
   groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
   return shownGroups(
@@ -180,7 +192,7 @@ export async function heldGroups(
       retained_count: group.retainedCount,
       path: [...group.steps].reverse().join(" → "),
       sample_id: group.sample,
-      dominators: [...group.dominators],
+      ...dominatorsOf(group),
     })),
     unreached.reduce((sum, group) => sum + Number(group["count"]), 0),
     context,
@@ -188,18 +200,26 @@ export async function heldGroups(
   );
 }
 
+function kindOf(group: Document): Kind {
+  return group["_id"] as Kind;
+}
+
+/** Dominators of a group's objects. Those of whole shapes are known. */
+function dominatorsOf({ shapes, count, dominators }: Bundle): Pick<Group, "dominators" | "bounds"> {
+  if (shapes === undefined) return { dominators: [...dominators] };
+  const bounds = [...new Set([...shapes].map(({ dominator }) => dominator))];
+  const isWhole = count === [...shapes].reduce((sum, shape) => sum + shape.count, 0);
+  return isWhole ? { dominators: bounds } : { dominators: [...dominators], bounds };
+}
+
 /** The first round, where those that another one of the objects dominates retain nothing of their own. */
-async function countedOnce(
-  found: readonly Document[],
-  known: Map<StoredId, Holder>,
-  context: QueryContext,
-): Promise<Document[]> {
+async function countedOnce(found: readonly Document[], context: QueryContext): Promise<Document[]> {
   const members = new Set(found.flatMap(({ holders }) => holders as StoredId[]));
   const largest = found.reduce((most, group) => Math.max(most, Number(group["largest"] ?? 0)), 0);
   const dominatorOf = (group: Document): StoredId | undefined =>
     (group["_id"] as { dominator?: StoredId }).dominator;
   const dominators = found.map(dominatorOf).filter((id) => id !== undefined);
-  const inside = await dominatedBy(members, largest, dominators, known, context);
+  const inside = await dominatedBy(members, largest, dominators, context);
   return found.map((group) =>
     inside.has(dominatorOf(group) as StoredId)
       ? { ...group, retained_bytes: 0, retained_count: 0 }
@@ -235,8 +255,8 @@ async function shownGroups(
 ): Promise<{ readonly rows: readonly HeldGroup[]; readonly notes: readonly string[] }> {
   const shown = groups.slice(0, context.limit);
   const rows: HeldGroup[] = [];
-  for (const [index, { dominators, sample_id, ...group }] of shown.entries()) {
-    const common = await commonOf(dominators, known, context);
+  for (const [index, { dominators, bounds, sample_id, ...group }] of shown.entries()) {
+    const common = await commonOf(dominators, bounds, known, context);
     const dominator =
       common === undefined
         ? undefined
@@ -264,22 +284,35 @@ async function shownGroups(
 
 async function commonOf(
   dominators: Group["dominators"],
+  bounds: Group["bounds"],
   known: Map<StoredId, Holder>,
   context: QueryContext,
 ): Promise<StoredId | undefined> {
   const ids = dominators.filter((id) => id !== null);
   if (ids.length < dominators.length) return undefined;
-  return ids.length === 1 ? ids[0] : commonDominator(ids, known, context);
+  if (ids.length === 1) return ids[0];
+  const bound = bounds && ((await commonOf(bounds, undefined, known, context)) ?? null);
+  return commonDominator(ids, bound, known, context);
 }
 
-/** Goes up from the instances, all paths at once; bundles that meet at one object with one path become one. */
+/**
+ * Goes up from the instances, all paths at once, as far as no shape tells the rest; bundles that meet at one object with
+ * one path become one.
+ */
 async function climb(
   found: readonly Document[],
+  paths: ShapePaths,
   known: Map<StoredId, Holder>,
   context: QueryContext,
 ): Promise<Bundle[]> {
   const done: Bundle[] = [];
   let open: Bundle[] = [];
+  const sort = (bundle: Bundle): void => {
+    const only = paths.onlyOne(bundle.kind, bundle.depth, bundle.steps);
+    if (only !== undefined) {
+      done.push({ ...bundle, steps: only.stepsUp, shapes: new Set([only]) });
+    } else (bundle.above === undefined ? done : open).push(bundle);
+  };
   for (const group of found) {
     const key = group["_id"] as { parent?: StoredId; dominator?: StoredId; reached?: boolean };
     if (key.reached !== true) continue;
@@ -287,6 +320,9 @@ async function climb(
       above: key.parent,
       steps: [],
       last: group["sample"] as StoredId,
+      kind: kindOf(group),
+      depth: Number(group["depth"]),
+      shapes: undefined,
       count: Number(group["count"]),
       bytes: Number(group["bytes"]),
       retainedBytes: Number(group["retained_bytes"]),
@@ -294,7 +330,7 @@ async function climb(
       sample: group["sample"] as StoredId,
       dominators: new Set([key.dominator ?? null]),
     };
-    (bundle.above === undefined ? done : open).push(bundle);
+    sort(bundle);
   }
   for (let round = 0; open.length > 0; round++) {
     // Many paths that do not meet are a list, all the way up: its beginning says no more.
@@ -312,6 +348,7 @@ async function climb(
       const above = bundle.above as StoredId;
       const holder = known.get(above);
       if (holder === undefined) continue;
+      const { kind } = bundle;
       const step = stepText(holder, bundle.last);
       const raised: Bundle = {
         ...bundle,
@@ -320,13 +357,13 @@ async function climb(
         above: holder.parent,
         last: above,
       };
-      const key = `${String(above)}\0${raised.steps.join("\0")}`;
+      const key = `${String(above)}\0${kind.type}\0${kind.class_name}\0${raised.steps.join("\0")}`;
       const same = next.get(key);
       if (same === undefined) next.set(key, raised);
       else absorb(same, raised);
     }
     open = [];
-    for (const bundle of next.values()) (bundle.above === undefined ? done : open).push(bundle);
+    for (const bundle of next.values()) sort(bundle);
   }
   return done;
 }
@@ -337,6 +374,10 @@ function absorb(into: Bundle, other: Bundle): void {
   into.retainedBytes += other.retainedBytes;
   into.retainedCount += other.retainedCount;
   for (const dominator of other.dominators) into.dominators.add(dominator);
+  if (into.shapes === undefined || other.shapes === undefined) into.shapes = undefined;
+  else if ([...other.shapes].some((shape) => into.shapes?.has(shape) !== true)) {
+    into.shapes = new Set([...into.shapes, ...other.shapes]);
+  }
 }
 
 function mergeByPath(bundles: readonly Bundle[]): Bundle[] {
