@@ -143,6 +143,14 @@ export async function* arrayElementBlocks(
     elementStart = -1;
   }
 
+  /** A comma without an element: a line that is no JSON, so that it is told of like one. */
+  function hole(at: number): LineBlock | undefined {
+    open(at);
+    append(Buffer.from([0x2c, 0x2c, feed]));
+    elementStart = -1;
+    return length >= blockBytes ? take() : undefined;
+  }
+
   /** Whether the byte may stand here, as far as brackets, commas and colons tell; moves on. */
   function fits(byte: number): boolean {
     const startsValue =
@@ -201,6 +209,7 @@ export async function* arrayElementBlocks(
   }
 
   let inArray = false;
+  let behindComma = false;
   let damage: HeapdumpError | undefined;
   for await (const original of untilDamage(chunks, (error) => (damage = error))) {
     let chunk = original;
@@ -254,7 +263,11 @@ export async function* arrayElementBlocks(
           append(chunk.subarray(from, at - 1));
           const block = close();
           if (block !== undefined) yield block;
+        } else if (inArray && (byte === 0x2c || behindComma)) {
+          const block = hole(at - 1);
+          if (block !== undefined) yield block;
         }
+        behindComma = byte === 0x2c;
         if (byte === 0x5d) {
           inArray = false;
           bracket(byte, at - 1);

@@ -32,7 +32,7 @@ export function recordSpan(bytes: Buffer, from: number, to: number): RecordSpan 
   let closes = false;
   while (start < end && isBlank(bytes[start])) start++;
   while (end > start && isBlank(bytes[end - 1])) end--;
-  if (bytes[start] === 0x5b && start < end) {
+  if (bytes[start] === 0x5b && start < end && opensRecords(bytes, start + 1, end)) {
     opens = true;
     start++;
   } else if (bytes[start] === 0x2c && start < end) start++;
@@ -48,6 +48,13 @@ export function recordSpan(bytes: Buffer, from: number, to: number): RecordSpan 
   } else if (end > start && bytes[end - 1] === 0x2c && endsWithBrace(bytes, end - 1)) end--;
   while (end > start && isBlank(bytes[end - 1])) end--;
   return { start, end, opens, closes };
+}
+
+/** Whether what stands behind a bracket may be a dump's first record: an array of other values is a bad record. */
+function opensRecords(bytes: Buffer, from: number, end: number): boolean {
+  let at = from;
+  while (at < end && isBlank(bytes[at])) at++;
+  return at === end || bytes[at] === 0x7b || bytes[at] === 0x5d;
 }
 
 function endsWithBrace(bytes: Buffer, end: number): boolean {

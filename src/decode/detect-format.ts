@@ -67,11 +67,22 @@ function recordFormat(text: string): DumpFormatName | undefined {
 function arrayFormat(text: string): DetectedFormat | undefined {
   const format = recordFormat(text.slice(1));
   if (format === undefined) return undefined;
-  const lines = text.split("\n");
-  const [first = "", second] = lines;
-  const opens = /^\[\s*\{/.test(first) && (second !== undefined || first.length >= 60_000);
-  const gemLike = opens && (second === undefined || /^\s*(,\s*\{|\]\s*$|,?\s*$)/.test(second));
+  const [opening = ""] = /^\[[ \t]*(?=\{)/.exec(text) ?? [];
+  const end = opening === "" ? -1 : endOfObject(text, opening.length);
+  // A first record that does not end here: taken apart as an array, it is right either way.
+  const gemLike = end >= 0 && /^[ \t\r]*\n\s*(,|\]|$)/.test(text.slice(end));
   return { format, layout: gemLike ? "lines" : "array" };
+}
+
+/** Behind the object that begins at `at`; -1: it does not end in this text. */
+function endOfObject(text: string, at: number): number {
+  let depth = 0;
+  for (const { 0: token, index } of text.slice(at).matchAll(/"(?:[^"\\]|\\.)*"|[{}[\]]/gs)) {
+    if (token === "{" || token === "[") depth++;
+    else if (token === "}" || token === "]") depth--;
+    if (depth === 0) return at + index + 1;
+  }
+  return -1;
 }
 
 const magics: readonly (readonly [RegExp, string])[] = [
@@ -86,7 +97,9 @@ const magics: readonly (readonly [RegExp, string])[] = [
   [/^BZh/, "a bzip2 file: unpack it first"],
   [/^SQLite format 3/, "an SQLite database"],
   [/^(\xff\xfe|\xfe\xff)/, "UTF-16 text: convert it to UTF-8 first"],
-  [/^.\x00[^\x00]\x00/s, "UTF-16 text: convert it to UTF-8 first"],
+  [/^([^\x00]\x00){3}|^(\x00[^\x00]){3}/s, "UTF-16 text: convert it to UTF-8 first"],
+  [/^\x1f\x8b/, "gzip within a compressed file: unpack it once"],
+  [/^\x28\xb5\x2f\xfd/, "zstd within a compressed file: unpack it once"],
   [/^#!/, "a script"],
   [/^[^\n]{257}ustar/s, "a tar archive: unpack it first"],
   [/^PERFILE2/, "samples of perf record"],

@@ -45,6 +45,8 @@ export type Scan = {
   readonly rootCounts: Map<string, number>;
   header: DumpHeader | undefined;
   trailer: DumpHeader | undefined;
+  /** The first object is a root without an address. */
+  beginsWithRoot: boolean;
   /** The array's brackets were met. */
   opened: boolean;
   closed: boolean;
@@ -83,6 +85,7 @@ export function beginScan(format: LineFormat): Scan {
     rootCounts: new Map(),
     header: undefined,
     trailer: undefined,
+    beginsWithRoot: false,
     opened: false,
     closed: false,
   };
@@ -200,13 +203,35 @@ function merge(
   /** Line numbers of a block count from its first line, unless it came with places. */
   const placed = <T extends { readonly lineNumber: number }>(one: T): T =>
     raw.places === undefined ? { ...one, lineNumber: lineFirst + one.lineNumber } : one;
+  /** Where an object of this block stands, for messages. */
+  const placeOf = (position: number): Pick<Mark, "lineNumber"> => {
+    const line = objectLines[position] as number;
+    return { lineNumber: raw.places?.lineNumbers[line] ?? lineFirst + line + 1 };
+  };
+  const again = rootAgain(scan, findings);
+  if (again !== undefined) secondDump(placeOf(again), options);
   const inCodes = inDumpCodes(scan, scanner, findings);
+  /** Objects of this block from here on stand behind the dump's end. */
+  let ended = isEnded(scan) ? 0 : inCodes.objectCount;
+  let endLine = isEnded(scan) ? 0 : Infinity;
   for (const found of findings.marks) {
     const mark = placed(found);
     const isLater = ledger.objects + mark.objectsBefore > 0;
     if ("header" in mark) markHeader(scan, mark.header, isLater, mark, options);
     else markBracket(scan, mark.bracket, isLater, mark, options);
+    if (!isEnded(scan)) continue;
+    // The closing bracket may stand behind the last record, on its line.
+    const onLine =
+      raw.places === undefined && objectLines[mark.objectsBefore] === found.lineNumber - 1;
+    ended = Math.min(ended, mark.objectsBefore + (onLine ? 1 : 0));
+    endLine = Math.min(endLine, found.lineNumber);
   }
+  if (ended < inCodes.objectCount) secondDump(placeOf(ended), options);
+  // One in another format: its records are objects, but none of this one's.
+  const foreign = findings.rejects.find(
+    ({ code, lineNumber }) => code === "schema" && lineNumber > endLine,
+  );
+  if (foreign !== undefined) secondDump(placed(foreign), options);
   for (let position = 0; position < inCodes.objectCount; position++) {
     scan.objectLines.add(lineFirst + (objectLines[position] as number));
   }
@@ -265,6 +290,33 @@ function inDumpCodes(scan: Scan, { codes }: Scanner, findings: LineFindings): Sc
   return { ...found, otherIds };
 }
 
+/** The array's closing bracket or our closing line was met. */
+function isEnded({ closed, trailer }: Scan): boolean {
+  return closed || trailer !== undefined;
+}
+
+/**
+ * The first root of a block that begins a second dump of `ObjectSpace.dump_all`, which has no brackets and no header: it
+ * writes its roots first, so one of a name that is known, behind other objects, is another dump's.
+ */
+function rootAgain(scan: Scan, findings: LineFindings): number | undefined {
+  const { format, ledger, rootCounts } = scan;
+  if (format.name !== "objspace" || findings.rootNames.size === 0) return undefined;
+  if (ledger.objects === 0) scan.beginsWithRoot = findings.rootNames.has(0);
+  // One that was filtered or sorted by somebody may have them anywhere.
+  if (!scan.beginsWithRoot) return undefined;
+  let roots = 0;
+  for (const count of rootCounts.values()) roots += count;
+  const known = new Set(rootCounts.keys());
+  for (const [position, name] of findings.rootNames) {
+    const objectsBefore = ledger.objects + position;
+    if (objectsBefore > roots && known.has(name)) return position;
+    known.add(name);
+    roots++;
+  }
+  return undefined;
+}
+
 function recode(column: Uint16Array | Int32Array, codes: readonly number[]): void {
   for (let position = 0; position < column.length; position++) {
     const code = column[position] as number;
@@ -296,7 +348,7 @@ function markHeader(
   else scan.header = header;
 }
 
-function secondDump({ lineNumber }: Mark, { file }: ScanOptions): never {
+function secondDump({ lineNumber }: Pick<Mark, "lineNumber">, { file }: ScanOptions): never {
   throw new HeapdumpError(
     "decode/corrupt",
     "a second dump begins here: two dumps are glued together; import each from a file of its own",

@@ -51,6 +51,15 @@ describe("arrayElementBlocks", () => {
     assert.deepEqual(places.slice(-2), [6, 7]);
   });
 
+  it("tells a comma without an element, where it stands", async () => {
+    const text = '[,{"a":1},,\n {"a":2},\n]';
+    const blocks = [];
+    for await (const block of arrayElementBlocks(cut(Buffer.from(text), 5))) blocks.push(block);
+    const lines = blocks.flatMap((block) => block.bytes.toString().trimEnd().split("\n"));
+    assert.deepEqual(lines, ["[", ",,", '{"a":1}', ",,", '{"a":2}', ",,", "]"]);
+    assert.deepEqual([...(blocks[0]?.places?.lineNumbers ?? [])], [1, 1, 1, 1, 2, 3, 3]);
+  });
+
   it("is not impressed by 10,000 levels", async () => {
     const deep = `[{"a":${"[".repeat(10_000)}${"]".repeat(10_000)}},{"b":1}]`;
     assert.equal((await compactLines(Buffer.from(deep), 1000)).length, 2);

@@ -64,6 +64,24 @@ describe("telling what an input is", () => {
       "heap-dump-gem",
       "array",
     ],
+    [
+      "one on a single line",
+      '[{"id":"_ROOTS_","stack":["}]"]},{"id":1,"bt":"T_OBJECT"}]\n',
+      "heap-dump-gem",
+      "array",
+    ],
+    [
+      "a single line with blanks",
+      '[ {"address":"0x10","type":"X"}, {"address":"0x20","type":"X"} ]\n',
+      "objspace",
+      "array",
+    ],
+    [
+      "one whose first record does not end in what is looked at",
+      `[{"id":"_ROOTS_","stack":["${"x".repeat(70_000)}`,
+      "heap-dump-gem",
+      "array",
+    ],
     ["dump_all", '{"address":"0x10","type":"OBJECT"}\n', "objspace", "lines"],
     [
       "dump_all behind blank lines and a mark",

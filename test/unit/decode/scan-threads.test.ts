@@ -31,7 +31,7 @@ describe("scanning in threads", function () {
           ([id, name, line]) =>
             `{"address":"0x${(id + 300).toString(16)}","type":"T${name}","file":"${name}.rb","line":${line},"class_name":"${name}","references":["0x5","0x6"]}`,
         ),
-      fc.constantFrom("vm", "stack").map((root) => `{"type":"ROOT","root":"${root}"}`),
+      fc.nat(999).map((root) => `{"type":"ROOT","root":"r${root}"}`),
       fc.constantFrom("", "{", '{"type":5}', "nonsense", '{"address":"0x1","type":"S","v":"\xff"}'),
     );
     await fc.assert(
@@ -48,6 +48,48 @@ describe("scanning in threads", function () {
       ),
       { numRuns: 15 },
     );
+  });
+
+  it("sees where a second dump begins, whatever the first was", async () => {
+    const objects = (from: number): string[] =>
+      Array.from(
+        { length: 30 },
+        (_, id) => `{"address":"0x${(from + id).toString(16)}","type":"X"}`,
+      );
+    const roots = ["vm", "stack", "vm"].map((root) => `{"type":"ROOT","root":"${root}"}`);
+    const gem = (from: number): string[] =>
+      Array.from({ length: 30 }, (_, id) => `,{"id":${from + id},"bt":"T_OBJECT"}`);
+    const header = '{"type":"HEADER","format":"heapdump-mongo","format_version":1,"producer":"t"';
+    const trailer = `${header},"counts":{"objects":30,"roots":0}}`;
+    const objspace = [...roots, ...objects(16)];
+    const glued: [string, typeof gemFormat, string[], number][] = [
+      ["dump_all twice", objspaceFormat, [...objspace, ...roots, ...objects(99)], 34],
+      ["the same twice", objspaceFormat, [...objspace, ...objspace], 34],
+      ["the gem's and lines", gemFormat, ["[", ...gem(1), "]", ...gem(99)], 33],
+      [
+        "behind a bracket on its line",
+        gemFormat,
+        ["[", ...gem(1), ',{"id":88,"bt":"T_X"}]', ...gem(99)],
+        33,
+      ],
+      ["ours and dump_all", ownFormat, [`${header}}`, ...objects(16), trailer, ...objspace], 33],
+    ];
+    for (const [what, format, lines, lineNumber] of glued) {
+      for (const blockBytes of [40, 300, 100_000]) {
+        for (const threads of [0, 1]) {
+          const bytes = Buffer.from(lines.join("\n"));
+          await assert.rejects(
+            decodeDump(format, bytes, { chunkBytes: 32, blockBytes, threads }),
+            new RegExp(`dump:${lineNumber}: a second dump begins here`),
+            `${what} in blocks of ${blockBytes}`,
+          );
+        }
+      }
+    }
+    // Roots in other places are no second dump.
+    const filtered = [...objects(16), ...roots, ...objects(99), ...roots.slice(0, 1)];
+    const whole = await decodeDump(objspaceFormat, Buffer.from(filtered.join("\n")), {});
+    assert.equal(whole.ledger.objects, 64);
   });
 
   it("refuses a second dump in a later block, and ends its threads", async () => {
