@@ -43,7 +43,7 @@ export type HeapLabels = {
   readonly classNameOf: Int32Array;
   /** Allocation sites, `file:line`. */
   readonly siteNames: readonly string[];
-  readonly siteOf: Int32Array;
+  readonly siteOf: Int32Array | undefined;
   /** The collector's generation in which the object was made. Absent: the dump does not say. */
   readonly generationOf: Int32Array | undefined;
   /**

@@ -40,9 +40,9 @@ type Candidates = {
 /**
  * Builds the graph from scan blocks.
  *
- * Memory while building: about 70 bytes an object (38 of them columns, 20 to 28 the index) and 8 bytes a candidate;
- * afterwards 46 bytes an object and 4 bytes a reference. A block is copied whole; columns are made larger than needed,
- * as what is never written takes no memory.
+ * Memory while building: 42 to 50 bytes an object (22 of them columns, the rest the index), 4 more for each of sites and
+ * generations where the dump has them, up to 40 a text, and 8 a candidate; afterwards 30 to 38 bytes an object and 4 a
+ * reference. A block is copied whole; columns are made larger than needed, as what is never written takes no memory.
  */
 export function createGraphBuilder(): GraphBuilder {
   let index = createObjectIndex();
@@ -55,7 +55,7 @@ export function createGraphBuilder(): GraphBuilder {
   const labelOf = new Map<number, string>();
   let anyName = false;
   let edgeName = new Int32Array(0);
-  const texts = createTextTally();
+  let texts = createTextTally();
 
   function add(block: ScanBlock): number[] {
     const duplicates: number[] = [];
@@ -132,6 +132,8 @@ export function createGraphBuilder(): GraphBuilder {
 
   function finish(names: NameLists): BuiltHeap {
     const nodeCount = index.count;
+    const repeatedTexts = texts.repeated();
+    texts = createTextTally(); // Up to 40 bytes a text, which nobody needs any more.
     const edges = resolveEdges();
     const { typeOf, siteOf, generationOf, shallowSize, classIds, classNameOf } = columns.finish();
     const classOf = new Int32Array(nodeCount);
@@ -163,7 +165,7 @@ export function createGraphBuilder(): GraphBuilder {
         edgeNames: anyName ? edgeNamesOf(edgeName, names.references ?? []) : undefined,
       },
       ids: { integerOf, other },
-      repeatedTexts: texts.repeated(),
+      repeatedTexts,
     };
   }
 
@@ -238,7 +240,7 @@ function withoutObjects(block: ScanBlock, refused: readonly number[]): ScanBlock
 type FinishedColumns = {
   readonly shallowSize: Float64Array;
   readonly typeOf: Uint16Array;
-  readonly siteOf: Int32Array;
+  readonly siteOf: Int32Array | undefined;
   readonly generationOf: Int32Array | undefined;
   readonly classIds: Float64Array;
   /** Only what records say themselves. */
@@ -256,10 +258,9 @@ function createColumns(): Columns {
   let classIds = new Float64Array(capacity);
   let sizes = new Float64Array(capacity);
   let types = new Uint16Array(capacity);
-  let sites = new Int32Array(capacity);
   let classNames = new Int32Array(capacity);
-  let generations = new Int32Array(capacity);
-  let anyGeneration = false;
+  const sites = createRareColumn();
+  const generations = createRareColumn();
 
   function reserve(needed: number): void {
     if (needed <= capacity) return;
@@ -267,9 +268,7 @@ function createColumns(): Columns {
     classIds = enlarged(classIds, new Float64Array(capacity));
     sizes = enlarged(sizes, new Float64Array(capacity));
     types = enlarged(types, new Uint16Array(capacity));
-    sites = enlarged(sites, new Int32Array(capacity));
     classNames = enlarged(classNames, new Int32Array(capacity));
-    generations = enlarged(generations, new Int32Array(capacity));
   }
 
   return {
@@ -279,20 +278,40 @@ function createColumns(): Columns {
       classIds.set(block.classIds.subarray(0, objectCount), count);
       sizes.set(block.sizes.subarray(0, objectCount), count);
       types.set(block.typeCodes.subarray(0, objectCount), count);
-      sites.set(block.siteCodes.subarray(0, objectCount), count);
+      sites.append(block.siteCodes.subarray(0, objectCount), count, capacity);
       classNames.set(block.classNameCodes.subarray(0, objectCount), count);
-      generations.set(block.generations.subarray(0, objectCount), count);
-      anyGeneration ||= block.generations.subarray(0, objectCount).some((one) => one >= 0);
+      generations.append(block.generations.subarray(0, objectCount), count, capacity);
       count += objectCount;
     },
     finish: () => ({
       shallowSize: sizes.subarray(0, count),
       typeOf: types.subarray(0, count),
-      siteOf: sites.subarray(0, count),
-      generationOf: anyGeneration ? generations.subarray(0, count) : undefined,
+      siteOf: sites.finish(count),
+      generationOf: generations.finish(count),
       classIds: classIds.subarray(0, count),
       classNameOf: classNames.subarray(0, count),
     }),
+  };
+}
+
+type RareColumn = {
+  append(values: Int32Array, at: number, capacity: number): void;
+  /** undefined: no object has a value. */
+  finish(count: number): Int32Array | undefined;
+};
+
+/** A column of what most dumps do not say: -1 is none, and it takes memory from the first value on. */
+function createRareColumn(): RareColumn {
+  let column: Int32Array | undefined;
+  return {
+    append: (values, at, capacity) => {
+      if (column === undefined) {
+        if (values.every((one) => one < 0)) return;
+        column = new Int32Array(capacity).fill(-1, 0, at);
+      } else if (column.length < capacity) column = enlarged(column, new Int32Array(capacity));
+      column.set(values, at);
+    },
+    finish: (count) => column?.subarray(0, count),
   };
 }
 

@@ -69,7 +69,7 @@ function groupingsOf(graph: HeapGraph, labels: HeapLabels): Grouping[] {
       },
     },
   ];
-  if (siteNames.length > 0) {
+  if (siteOf !== undefined && siteNames.length > 0) {
     groupings.push({ by: "site", names: siteNames, codeOf: (node) => siteOf[node] as number });
   }
   if (generationOf !== undefined) {
