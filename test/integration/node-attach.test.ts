@@ -7,7 +7,15 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
-import { answers, ask, endAll, freePort, leakingNode, run } from "../support/node-process.js";
+import {
+  answers,
+  ask,
+  endAll,
+  freePort,
+  leakingNode,
+  newestNode,
+  run,
+} from "../support/node-process.js";
 import { leakInSnapshot } from "../support/raw-snapshot.js";
 
 describe("heapdump-dump, on a running Node that has loaded nothing of ours", () => {
@@ -47,6 +55,35 @@ describe("heapdump-dump, on a running Node that has loaded nothing of ours", () 
     }
     assert.deepEqual(await readdir(folder), ["1.heapsnapshot", "2.heapsnapshot"]);
     assert.equal((await ask(server, "/leak/1")).sessions, 346);
+  });
+
+  it("dumps the newest LTS of Node, and is refused where that was started with --disable-sigusr1", async function () {
+    this.timeout(150_000);
+    const node = await newestNode();
+    if (node === undefined) this.skip(); // npm reaches no registry: not tried, and told so.
+    const port = await freePort();
+    const { numbers } = await leakingNode([`--inspect-port=${port}`], {}, 1, node);
+    const server = numbers[0]?.port as number;
+    const { sessions, listeners } = await ask(server, "/leak/45");
+    const file = join(folder, "newest.heapsnapshot");
+    const pid = String(numbers[0]?.pid);
+    const outcome = await run("heapdump-dump", ["--pid", pid, "--out", file]);
+    assert.equal(outcome.code, 0, outcome.stderr);
+    assert.deepEqual(await leakInSnapshot(file), { sessions, held: listeners });
+    assert.equal(await answers(port), false);
+    for (const [argv, environment] of [
+      [["--disable-sigusr1"], {}],
+      [[], { NODE_OPTIONS: "--disable-sigusr1" }],
+    ] as const) {
+      const closed = await leakingNode(argv, environment, 1, node);
+      const refused = await run("heapdump-dump", [
+        ...["--pid", String(closed.numbers[0]?.pid), "--out", join(folder, "none.ndjson")],
+      ]);
+      assert.equal(refused.code, 1);
+      assert.match(refused.stderr, /was started with --disable-sigusr1.*on-signal/);
+      assert.equal((await ask(closed.numbers[0]?.port as number, "/numbers")).sessions, 300);
+    }
+    assert.deepEqual(await readdir(folder), ["newest.heapsnapshot"]);
   });
 
   it("finds the default port", async () => {

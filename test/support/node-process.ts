@@ -1,8 +1,9 @@
-import { spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
+import { execFile, spawn, type ChildProcess, type SpawnOptions } from "node:child_process";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { promisify } from "node:util";
 
 /** What a leaking server says of itself. */
 export type Numbers = {
@@ -27,9 +28,10 @@ export async function leakingNode(
   argv: readonly string[] = [],
   environment: NodeJS.ProcessEnv = {},
   count = 1,
+  node = process.execPath,
 ): Promise<LeakingNode> {
   const script = fileURLToPath(new URL("leaking-node.js", import.meta.url));
-  const child = spawn(process.execPath, [...argv, script], {
+  const child = spawn(node, [...argv, script], {
     env: { ...process.env, ...environment },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -44,6 +46,20 @@ export async function leakingNode(
   if (numbers.length < count) throw new Error(`the leaking server did not start: ${stderr}`);
   child.stdout.resume();
   return { child, numbers, stderr: () => stderr };
+}
+
+/** The newest LTS of Node, whose binary comes as an npm package, as in .ci/run; undefined where npm reaches none. */
+export async function newestNode(): Promise<string | undefined> {
+  try {
+    const { stdout } = await promisify(execFile)(
+      "npx",
+      ["--yes", "-p", "node@26.10.0", "-c", "node -p process.execPath"],
+      { timeout: 120_000 },
+    );
+    return stdout.trim();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Asks a leaking server; its answer are its numbers now. */
