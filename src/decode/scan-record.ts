@@ -237,6 +237,13 @@ export const scanObjspaceRecord: ScanRecord = (bytes, start, end, sink) => {
   return at;
 };
 
+/** The hash of a text that the plain path decoded: as dump_all escapes it. */
+export function textHashOf(text: string): number {
+  // Words are read where a text ends, too.
+  const bytes = Buffer.from(`${JSON.stringify(text)}\n\n\n\n`);
+  return textHash(bytes, 1, bytes.length - 5);
+}
+
 /** 53 bits of two hashes, of the text as it is escaped, four bytes at a time. @see MurmurHash3, for its multipliers */
 function textHash(bytes: Buffer, from: number, to: number): number {
   const view = viewOf(bytes);

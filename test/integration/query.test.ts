@@ -98,6 +98,14 @@ describe("heapdump-query", () => {
         .join(),
     );
     assert.notEqual(paths[0], paths[1]);
+    const many = await test.db.collection("C").findOne({}, { sort: { referrer_count: -1 } });
+    const told = await query("path", String(many?.["_id"]), "--all", "2", "--dump", "C");
+    const count = Number(many?.["referrer_count"]).toLocaleString("en");
+    assert.ok(Number(many?.["referrer_count"]) > 1000);
+    assert.ok(told.stdout.includes(`Only 1,000 of the ${count} references to it were looked`));
+    const leaked = await test.db.collection("A").findOne({ class_name: "Shop::RequestState" });
+    const few = await query("path", String(leaked?.["_id"]), "--all", "50", "--dump", "A");
+    assert.match(few.stdout, /That is the only path|There are \d+ paths only/);
     assert.ok(paths.every((path) => path.endsWith(String(shared?.["_id"]))));
   });
 

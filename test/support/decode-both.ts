@@ -15,6 +15,7 @@ export type DecodedDump = {
   readonly ledger: Ledger;
   /** What the graph is told of each object. */
   readonly scanned: readonly unknown[];
+  readonly textHashes: readonly number[];
 };
 
 const nothingComputed: ComputedFields = { append: () => undefined, continue: () => 0 };
@@ -61,6 +62,7 @@ export async function decodeDump(
   const candidates: (number | string | bigint)[][] = [];
   const nodeOf = new Map<number | string | bigint, number>();
   const scanned: unknown[] = [];
+  const textHashes: number[] = [];
   const plain = options.plain ?? false;
   const threads = options.threads ?? 0;
   for await (const block of scanBlocks(blocks(), scan, { file: "dump", plain, threads })) {
@@ -83,10 +85,13 @@ export async function decodeDump(
         own.push(found.otherReferences.get(at) ?? (found.references[at] as number));
       }
       candidates.push(own);
+      textHashes.push(found.textHashes?.[position] ?? NaN);
       scanned.push({
         id,
         classId: found.classIds[position],
         size: found.sizes[position],
+        // Which hash depends on how the text is escaped: the fast path reads the bytes.
+        isText: !Number.isNaN(found.textHashes?.[position] ?? NaN),
         type: scan.names.types.names[found.typeCodes[position] as number],
         site: scan.names.sites.names[found.siteCodes[position] as number],
         generation: found.generations[position],
@@ -118,7 +123,7 @@ export async function decodeDump(
       at += length;
     }
   }
-  return { documents, rejects, ledger: scan.ledger, scanned };
+  return { documents, rejects, ledger: scan.ledger, scanned, textHashes };
 }
 
 function readerOf(bytes: Buffer, chunkBytes: number): ReadInto {

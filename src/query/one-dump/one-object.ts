@@ -296,7 +296,9 @@ export const path = defineQuery({
     }
     const paths = [await pathTo(id, context)];
     if (given.all > 1) paths.push(...(await otherPaths(id, start, given.all - 1, context)));
-    return { rows: paths.flatMap(rowsOfPath), notes: paths.map(shownPath) };
+    const notes = paths.map(shownPath);
+    if (given.all > 1) notes.push(...(await holderNotes(id, paths.length, given.all, context)));
+    return { rows: paths.flatMap(rowsOfPath), notes };
   },
 });
 
@@ -324,6 +326,26 @@ function rowsOfPath(
 
 /** Holders looked through for other paths: an object that more know is known everywhere. */
 const holdersMax = 1_000;
+
+/** Why there are fewer paths than asked for, or perhaps shorter ones than those told. */
+async function holderNotes(
+  id: StoredId,
+  told: number,
+  wanted: number,
+  { objects }: QueryContext,
+): Promise<string[]> {
+  const own = await objects.findOne({ _id: id }, { projection: { referrer_count: 1 } });
+  const referrers = Number(own?.["referrer_count"] ?? 0);
+  if (referrers > holdersMax) {
+    const of = `${holdersMax.toLocaleString("en")} of the ${referrers.toLocaleString("en")}`;
+    return [`Only ${of} references to it were looked through: there may be other paths, as short.`];
+  }
+  return told < wanted
+    ? [
+        `${told === 1 ? "That is the only path" : `There are ${told} paths only`}: one for each object that holds it.`,
+      ]
+    : [];
+}
 
 /** Paths through the other referrers, shortest first, that do not lead through the object itself. */
 async function otherPaths(

@@ -58,6 +58,23 @@ describe("the fast path", () => {
         { numRuns: 800 },
       ));
   }
+
+  it("knows a text by the hash that the plain path gives it, as dump_all escapes it", () =>
+    fc.assert(
+      fc.asyncProperty(fc.array(fc.string({ unit: "binary" }), { maxLength: 8 }), async (texts) => {
+        const lines = texts.map((value, at) =>
+          JSON.stringify({ address: `0x${(at + 1).toString(16)}`, type: "STRING", value }),
+        );
+        const dump = Buffer.from(lines.join("\n"));
+        const [fast, plain] = await Promise.all(
+          [false, true].map((isPlain) => decodeDump(objspaceFormat, dump, { plain: isPlain })),
+        );
+        assert.deepEqual(fast?.textHashes, plain?.textHashes);
+        assert.ok(plain?.textHashes.every((hash) => hash === hash));
+        assert.equal(new Set(plain?.textHashes).size, new Set(texts).size);
+      }),
+      { numRuns: 300 },
+    ));
 });
 
 describe("decoding", () => {
