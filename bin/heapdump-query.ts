@@ -14,6 +14,7 @@ import {
   queryNamed,
   shellNameOf,
 } from "../src/query/query.js";
+import { otherDumpsText } from "../src/query/databases-with-dumps.js";
 import { idText } from "../src/query/object-labels.js";
 import { queries } from "../src/query/queries.js";
 import { csvText } from "../src/report/csv.js";
@@ -117,7 +118,9 @@ async function main({ argv, signal }: Invocation): Promise<number> {
   try {
     const db = client.db(values.db);
     if (query === undefined || given === undefined) {
-      print(dumpsTable(await completeDumps(db)), values);
+      const table = dumpsTable(await completeDumps(db));
+      const others = table.rows.length > 0 ? "" : await otherDumpsText(client, values.db, signal);
+      print({ ...table, notes: [...table.notes, ...sentencesOf(others)] }, values);
     } else if (values.pipeline === true) {
       const pipeline = shellText(await pipelineOf(db, query, given, asked), values.db);
       const isWhole = query.rounds !== "several";
@@ -129,9 +132,18 @@ async function main({ argv, signal }: Invocation): Promise<number> {
       );
     } else print(await ask(db, query, given, asked), values, query);
     return exitCodes.ok;
+  } catch (error) {
+    if (!(error instanceof HeapdumpError && error.code === "query/no-dump")) throw error;
+    const others = await otherDumpsText(client, values.db, signal);
+    if (others === "") throw error;
+    throw new HeapdumpError(error.code, `${error.message}; ${others}`, { cause: error });
   } finally {
     await client.close();
   }
+}
+
+function sentencesOf(text: string): string[] {
+  return text === "" ? [] : [`${text.charAt(0).toUpperCase()}${text.slice(1)}.`];
 }
 
 function nameOf(name: string | undefined): string {

@@ -1,6 +1,10 @@
 import type { Db, Document } from "mongodb";
 import { HeapdumpError } from "../errors.js";
-import { registryCollection, summariesCollection } from "../../schemas/collection-names.js";
+import {
+  loadingNameOf,
+  registryCollection,
+  summariesCollection,
+} from "../../schemas/collection-names.js";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
 import type { Table } from "../../schemas/table.js";
 import type { HeapDocument, Pipeline, Query, QueryArguments, StoredId } from "./define-query.js";
@@ -80,6 +84,8 @@ export async function dumpNamed(db: Db, name: string): Promise<DumpEntry> {
   const dumps = await completeDumps(db);
   const found = name === "latest" ? dumps[0] : dumps.find((dump) => dump._id === name);
   if (found !== undefined) return found;
+  const notReady = await whyNotReady(db, name);
+  if (notReady !== undefined) throw new HeapdumpError("query/no-dump", notReady);
   if (dumps.length === 0) {
     throw new HeapdumpError(
       "query/no-dump",
@@ -95,6 +101,17 @@ export async function dumpNamed(db: Db, name: string): Promise<DumpEntry> {
     "query/no-dump",
     `no dump "${name.slice(0, 60)}" is loaded; there is ${names.join(", ")}`,
   );
+}
+
+/** Of a dump that is there, but cannot be asked. */
+async function whyNotReady(db: Db, name: string): Promise<string | undefined> {
+  const entry = await db
+    .collection<DumpEntry>(registryCollection)
+    .findOne({ _id: { $in: [name, loadingNameOf(name)] }, status: { $ne: "complete" } });
+  if (entry === null) return undefined;
+  return entry.status === "pruned"
+    ? `${name} was pruned: its summaries are kept, its objects are not`
+    : `${name} is not whole: it is being loaded, or its import was cut and can be called again`;
 }
 
 /** The aggregation of a query, as it is sent first. */

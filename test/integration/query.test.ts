@@ -302,5 +302,43 @@ describe("heapdump-query", () => {
     assert.match(stdout, /Did you mean Shop::RequestState/);
   });
 
+  it("says which databases hold dumps where the one asked for holds none", async () => {
+    const name = `${test.name}_x`;
+    const asked = (...args: string[]): Promise<Outcome> =>
+      run("heapdump-query", [...args, "--uri", test.uri, "--db", name]);
+    const { code, stderr } = await asked("summary");
+    assert.equal(code, 4, stderr);
+    const told = new RegExp(`there are dumps in the databases? .*${test.name} \\([ABC, ]{7}\\)`);
+    assert.match(stderr, new RegExp(`no dump is loaded in the database ${name}; `));
+    assert.match(stderr, told);
+    const { stdout } = await asked("--dumps");
+    assert.match(stdout, /None is loaded/);
+    assert.match(stdout, new RegExp(told.source.replace("there", "There")));
+  });
+
+  it("says of a dump that was pruned, or is not whole, that it is", async () => {
+    const registry = test.db.collection<Document & { _id: string }>("dumps");
+    const entry = await registry.findOne({ _id: "A" });
+    assert.ok(entry !== null);
+    await registry.insertMany([
+      { ...entry, _id: "old", status: "pruned" },
+      { ...entry, _id: "new.loading", status: "loading" },
+    ]);
+    for (const [name, message] of [
+      ["old", /old was pruned/],
+      ["new", /new is not whole/],
+    ] as const) {
+      const { code, stderr } = await query("summary", "--dump", name);
+      assert.equal(code, 4, stderr);
+      assert.match(stderr, message);
+    }
+    await registry.deleteMany({ _id: { $in: ["old", "new.loading"] } });
+  });
+
+  it("says why no collection is nearly empty", async () => {
+    const { stdout } = await query("collections", "--dump", "A", "--limit", "3");
+    assert.match(stdout, /tell no sizes of arrays and hashes/);
+  });
+
   it("uses the threshold that the index has", () => assert.equal(queried, indexed));
 });

@@ -137,13 +137,27 @@ export const collections = defineQuery({
       },
     ],
   }),
-  answer: (found) => ({
-    rows: Object.entries((found[0] ?? {}) as Record<string, Document[]>).flatMap(([kind, rows]) =>
-      rows.map((row) => ({ ...row, kind, id: row["_id"] as unknown })),
-    ),
-    notes: [],
-  }),
+  answer: (found, _, { dump }) => {
+    const rows = Object.entries((found[0] ?? {}) as Record<string, Document[]>).flatMap(
+      ([kind, its]) => its.map((row) => ({ ...row, kind, id: row["_id"] as unknown })),
+    );
+    return { rows, notes: whyFewCollections(rows, dump) };
+  },
 });
+
+/** What is not among the rows, and why. */
+function whyFewCollections(rows: readonly Document[], dump: DumpEntry): string[] {
+  if (rows.length === 0) {
+    return [`There is no array or hash in ${dump._id}.`];
+  }
+  if (rows.some(({ kind }) => kind === "nearly empty")) return [];
+  if (dump.format === "heap-dump-gem") {
+    return [
+      "Which are nearly empty is not known: dumps of the heap_dump gem tell no sizes of arrays and hashes.",
+    ];
+  }
+  return ["None is nearly empty: those of 1 KiB and more use a tenth of their room at least."];
+}
 
 /** The gem prints contents; dump_all says `length` of arrays and `size` of hashes; V8's have their references. */
 function elementsOf(): Document {
