@@ -393,6 +393,8 @@ module HeapDump
       GC.auto_compact = false if @forked && GC.respond_to?(:auto_compact=) && GC.auto_compact
       # Ruby before 3.0 writes through buffers of C's, which nothing but closing empties.
       sink = raw.dup
+      # They leave out the file they write to, but not the references to it.
+      @own << format("0x%x", Inspect.address(sink)) if RUBY_VERSION < "3"
       ObjectSpace.dump_all(output: sink)
       sink.close
     end
@@ -578,7 +580,10 @@ module HeapDump
     end
 
     def walk
-      ObjectSpace.each_object do |object|
+      # Listed first: what is made on the way would be walked too, without end where the collector is off.
+      objects = []
+      ObjectSpace.each_object { |object| objects << object }
+      objects.each do |object|
         case object
         when String, Array then next
         when Module then know_module(object)
@@ -786,6 +791,8 @@ module HeapDump
   class Records
     ADDRESS = /\A\{"address":"0x(\h+)", ?"type":"(\w+)"/.freeze
     REFERENCES = /"references":\[([^\]]*)\]/.freeze
+    # Types of objects that may hold what was made for dumping: up to 2.7 options come in a Hash.
+    OWN_HOLDERS = RUBY_VERSION < "3" ? %w[DATA IMEMO HASH].freeze : %w[DATA IMEMO].freeze
     # No unescaped quote stands inside a JSON string, so this matches the field and nothing else.
     ESCAPES = { "n" => "\n", "t" => "\t", "r" => "\r", "b" => "\b", "f" => "\f" }.freeze
     VALUE = /"value":"((?:[^"\\]|\\.)*)"/.freeze
@@ -838,7 +845,7 @@ module HeapDump
 
       address = hex.hex
       line = @threads[address].chomp if @threads.key?(address)
-      line = without_own(line) if %w[DATA IMEMO].include?(type)
+      line = without_own(line) if OWN_HOLDERS.include?(type)
       line = redacted(line) if @redaction
       @knowledge ? enriched(line, address, type) : line
     end

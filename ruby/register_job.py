@@ -12,7 +12,8 @@ registers change, and all of them are put back and compared. The callees use no 
 disassembled to be sure.
 
 Input: environment variables HEAPDUMP_{REGISTER,EVAL,SYSCALL}_ADDRESS, HEAPDUMP_TRIGGER_ADDRESS (then REGISTER is
-rb_postponed_job_preregister), HEAPDUMP_CODE, HEAPDUMP_UNSAFE_RANGES.
+rb_postponed_job_preregister), HEAPDUMP_{CURRENT,THREAD_MAIN}_ADDRESS (Ruby before 3.0: ruby_current_execution_context_ptr
+and rb_thread_main), HEAPDUMP_CODE, HEAPDUMP_UNSAFE_RANGES.
 Output: one line, `heapdump: registered|busy|failed <text>`. Always detaches.
 """
 
@@ -32,6 +33,8 @@ MMAP = 9
 DIRECTION_FLAG = 0x400
 # POSTPONED_JOB_HANDLE_INVALID
 INVALID_HANDLE = 0xFFFFFFFF
+# Of RTypedData: data. Of rb_thread_t (2.7): self, ec. Of rb_execution_context_t (2.7): thread_ptr. Checked against each other.
+DATA_AT, THREAD_SELF_AT, THREAD_CONTEXT_AT, CONTEXT_THREAD_AT = 32, 16, 32, 56
 
 
 class Busy(Exception):
@@ -114,6 +117,37 @@ def call(registers, memory, function, arguments):
     return register("rax")
 
 
+def word(memory, address):
+    return struct.unpack("<Q", memory.read_memory(address, 8).tobytes())[0]
+
+
+def main_context(registers, memory, thread_main):
+    """The main thread's execution context; None where this build lays things out differently."""
+    value = call(registers, memory, thread_main, ())
+    try:
+        thread = word(memory, value + DATA_AT)
+        context = word(memory, thread + THREAD_CONTEXT_AT)
+        agree = word(memory, thread + THREAD_SELF_AT) == value and word(memory, context + CONTEXT_THREAD_AT) == thread
+    except gdb.MemoryError:
+        return None
+    return context if agree else None
+
+
+def register_on_main(registers, memory, function, arguments):
+    """Ruby before 3.0 notes a job for the thread that ran last, which may sleep until the end: signals wake only the
+    main one. So that one is the current one during the call; all others stand still."""
+    current, thread_main = (int(os.environ.get("HEAPDUMP_%s_ADDRESS" % name, "0"), 16) for name in ("CURRENT", "THREAD_MAIN"))
+    context = main_context(registers, memory, thread_main) if current and thread_main else None
+    if context is None:
+        return call(registers, memory, function, arguments)
+    before = word(memory, current)
+    try:
+        memory.write_memory(current, struct.pack("<Q", context))
+        return call(registers, memory, function, arguments)
+    finally:
+        memory.write_memory(current, struct.pack("<Q", before))
+
+
 def put_back(registers):
     for name in REGISTERS:
         write_register(name, registers[name])
@@ -148,7 +182,7 @@ def main():
     try:
         page = map_page(registers, syscall)
         memory.write_memory(page, code)
-        answer = call(registers, memory, function, (0, evaluate, page)) & 0xFFFFFFFF
+        answer = register_on_main(registers, memory, function, (0, evaluate, page)) & 0xFFFFFFFF
         is_full = answer == (INVALID_HANDLE if trigger else 0)
         if trigger and not is_full:
             call(registers, memory, trigger, (answer,))

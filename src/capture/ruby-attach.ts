@@ -276,7 +276,11 @@ function addressesOf(
   hex: (address: bigint | undefined) => string,
 ): Record<string, string> {
   if (job === undefined || "registerAddress" in job) {
-    return { HEAPDUMP_REGISTER_ADDRESS: hex(job?.registerAddress) };
+    return {
+      HEAPDUMP_REGISTER_ADDRESS: hex(job?.registerAddress),
+      HEAPDUMP_CURRENT_ADDRESS: hex(job?.currentContextAddress),
+      HEAPDUMP_THREAD_MAIN_ADDRESS: hex(job?.mainThreadAddress),
+    };
   }
   return {
     HEAPDUMP_REGISTER_ADDRESS: hex(job.preregisterAddress),

@@ -20,7 +20,12 @@ export type RubyProcess = {
 /** Ruby's door for signal handlers. */
 export type PostponedJob =
   /** Up to 3.2: one call. */
-  | { readonly registerAddress: bigint }
+  | {
+      readonly registerAddress: bigint;
+      /** Before 3.0: a variable and a function by which the job is made the main thread's. */
+      readonly currentContextAddress: bigint | undefined;
+      readonly mainThreadAddress: bigint | undefined;
+    }
   /** From 3.3 on: the job gets a number first. */
   | { readonly preregisterAddress: bigint; readonly triggerAddress: bigint };
 
@@ -35,11 +40,13 @@ type Mapping = {
 const registerName = "rb_postponed_job_register_one";
 const preregisterName = "rb_postponed_job_preregister";
 const triggerName = "rb_postponed_job_trigger";
+const currentContextName = "ruby_current_execution_context_ptr";
+const mainThreadName = "rb_thread_main";
 const evalName = "rb_eval_string";
 const versionName = "ruby_version";
 const wantedNames: ReadonlySet<string> = new Set([
   ...[registerName, preregisterName, triggerName],
-  ...[evalName, versionName],
+  ...[currentContextName, mainThreadName, evalName, versionName],
 ]);
 const allocators = /\/(libc[.-]|ld-|ld\.|libjemalloc|libtcmalloc|libmimalloc)/;
 const systemLibrary = /\/(libc[.-]|ld-musl)/;
@@ -83,7 +90,12 @@ function postponedJobOf(address: (name: string) => bigint | undefined): Postpone
     return { preregisterAddress, triggerAddress };
   }
   const registerAddress = address(registerName);
-  return registerAddress === undefined ? undefined : { registerAddress };
+  if (registerAddress === undefined) return undefined;
+  return {
+    registerAddress,
+    currentContextAddress: address(currentContextName),
+    mainThreadAddress: address(mainThreadName),
+  };
 }
 
 async function mappingsOf(pid: number): Promise<Mapping[]> {

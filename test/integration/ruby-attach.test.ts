@@ -93,6 +93,8 @@ describe("heapdump-dump, on a running Ruby that has loaded nothing of ours", () 
       "IO.pipe.first.read",
       "Queue.new.pop",
       "Thread.new { sleep }.join",
+      // The thread that ran last is not the one that signals wake.
+      "require 'socket'; s = TCPServer.new('127.0.0.1', 0); [0, 1].map { Thread.new { s.accept } }.each(&:join)",
     ];
     for (const code of waits) {
       const ruby = spawn("ruby", [
