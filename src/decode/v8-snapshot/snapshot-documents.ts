@@ -15,7 +15,8 @@ export type SnapshotDocumentOptions = {
   readonly redact?: SnapshotRedactor;
 };
 
-const stringBytesMaxDefault = 1024;
+/** Longest text kept of a string or name, where nobody says another. Unit: bytes. */
+export const stringBytesMaxDefault = 1024;
 /** A block is closed at this size. Unit: bytes. */
 const blockBytes = 6 << 20;
 const blockDocumentsMax = 50_000;
@@ -163,14 +164,19 @@ function referenceWriter(
   };
 }
 
-function locationsInOrder({ locations }: Snapshot): { order: Uint32Array; numbers: Float64Array } {
+/** Places of the locations, by node. */
+export function locationsInOrder({ locations }: Snapshot): {
+  order: Uint32Array;
+  numbers: Float64Array;
+} {
   const { numbers, count } = locations;
   const order = Uint32Array.from({ length: count }, (_, index) => index);
   order.sort((a, b) => (numbers[a * 4] as number) - (numbers[b * 4] as number) || a - b);
   return { order, numbers };
 }
 
-function cut(text: string, bytesMax: number): string {
+/** The beginning of a text, in whole characters. */
+export function cut(text: string, bytesMax: number): string {
   const utf8 = Buffer.from(text, "utf8");
   if (utf8.length <= bytesMax) return text;
   let end = bytesMax;

@@ -4,7 +4,7 @@ import { classNameOf, isNamedByConstructor } from "./class-names.js";
 import type { Snapshot } from "./read-snapshot.js";
 
 /** Longest name of a class. Unit: bytes. */
-const classNameBytesMax = 1024;
+export const classNameBytesMax = 1024;
 
 export type SnapshotHeap = {
   readonly graph: HeapGraph;

@@ -1,7 +1,10 @@
 import type { Redaction } from "../../redaction.js";
-import { classNameOf, stringTypes } from "./class-names.js";
+import { classNameOf, isNamedByConstructor, stringTypes } from "./class-names.js";
 import { snapshotRedactorOf, type SnapshotRedactor } from "./redact-snapshot.js";
 import { readSnapshot, type Snapshot } from "./read-snapshot.js";
+import { cut, locationsInOrder, stringBytesMaxDefault } from "./snapshot-documents.js";
+import { classNameBytesMax } from "./snapshot-heap.js";
+import type { TextPool } from "./text-pool.js";
 
 export type SnapshotLinesOptions = {
   /** For messages. */
@@ -10,11 +13,10 @@ export type SnapshotLinesOptions = {
   readonly header?: Readonly<Record<string, unknown>>;
   /** Replaces what strings say by length and keyed hash. */
   readonly redact?: Redaction | undefined;
-  /** The longest text kept of a string. Default: 1024. Unit: UTF-16 units. */
-  readonly stringUnitsMax?: number;
+  /** The longest text kept of a string or name. Default: 1024. Unit: UTF-8 bytes. */
+  readonly stringBytesMax?: number;
 };
 
-const stringUnitsMaxDefault = 1024;
 /** Lines are given out in pieces of about this size. Unit: bytes. */
 const pieceUnits = 1 << 18;
 
@@ -55,8 +57,9 @@ export async function* snapshotLines(
 
 function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Generator<string> {
   const { firstEdge, edgeKind, edgeName, edgeTo, edgeLetters, idOf, strings, sites } = snapshot;
-  const stringUnitsMax = options.stringUnitsMax ?? stringUnitsMaxDefault;
+  const stringBytesMax = options.stringBytesMax ?? stringBytesMaxDefault;
   const redactor = options.redact === undefined ? undefined : snapshotRedactorOf(options.redact);
+  const placeOf = placesOf(snapshot);
   for (let node = 0; node < snapshot.nodeCount; node++) {
     const references: string[] = [];
     const names: string[] = [];
@@ -80,8 +83,11 @@ function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Genera
       continue;
     }
     const type = snapshot.nodeTypes[snapshot.typeOf[node] as number] as string;
-    const name = strings.text(snapshot.nameOf[node] as number);
-    const className = classNameOf(type, name);
+    const text = snapshot.nameOf[node] as number;
+    const className = classNameOf(
+      type,
+      isNamedByConstructor(type) ? strings.text(text, classNameBytesMax) : "",
+    );
     const site = sites.siteOf.get(snapshot.traceNodeOf?.[node] ?? 0);
     const detachedness = snapshot.detachednessOf?.[node] ?? 0;
     const record = {
@@ -89,27 +95,59 @@ function* recordLines(snapshot: Snapshot, options: SnapshotLinesOptions): Genera
       type,
       class_name: className,
       ...(stringTypes.has(type)
-        ? said(name, stringUnitsMax, redactor)
-        : name === className || name === ""
+        ? said(strings, text, stringBytesMax, redactor)
+        : isNamedByConstructor(type)
           ? {}
-          : { name: name.slice(0, stringUnitsMax) }),
+          : named(strings, text, stringBytesMax)),
       memsize: snapshot.selfSize[node] as number,
       ...(detachedness === 0 ? {} : { detachedness }),
       ...(site === undefined ? {} : { file: sites.files[site], line: sites.lines[site] }),
+      ...placeOf(node),
       ...linked,
     };
     yield `${JSON.stringify(record)}\n`;
   }
 }
 
+/** As `snapshotDocuments` writes them: a dump converted and a dump imported as it is give the same documents. */
 function said(
-  text: string,
-  unitsMax: number,
+  strings: TextPool,
+  text: number,
+  bytesMax: number,
   redactor: SnapshotRedactor | undefined,
-): { value: string; length?: number } {
-  const hidden = redactor?.text(text) ?? text;
-  if (hidden !== text) return { value: hidden };
-  return text.length <= unitsMax
-    ? { value: text }
-    : { value: text.slice(0, unitsMax), length: text.length };
+): Record<string, unknown> {
+  if (redactor !== undefined) {
+    const whole = strings.text(text);
+    const hidden = redactor.text(whole);
+    if (hidden !== whole) return { value: cut(hidden, bytesMax) };
+  }
+  return shortened("value", strings, text, bytesMax);
+}
+
+function named(strings: TextPool, text: number, bytesMax: number): Record<string, unknown> {
+  return strings.units(text) === 0 ? {} : shortened("name", strings, text, bytesMax);
+}
+
+function shortened(
+  key: "value" | "name",
+  strings: TextPool,
+  text: number,
+  bytesMax: number,
+): Record<string, unknown> {
+  return strings.isLonger(text, bytesMax)
+    ? { [key]: strings.text(text, bytesMax), length: strings.units(text), cut: true }
+    : { [key]: strings.text(text) };
+}
+
+/** Gives a function that tells where a function or object was defined; to be asked in the order of the dump. */
+function placesOf(snapshot: Snapshot): (node: number) => Record<string, unknown> {
+  const { order, numbers } = locationsInOrder(snapshot);
+  let next = 0;
+  return (node) => {
+    while (next < order.length && (numbers[(order[next] as number) * 4] as number) < node) next++;
+    const at = (order[next] ?? -1) * 4;
+    if (at < 0 || numbers[at] !== node) return {};
+    const [script_id, line, column] = numbers.subarray(at + 1, at + 4);
+    return { location: { script_id, line, column } };
+  };
 }

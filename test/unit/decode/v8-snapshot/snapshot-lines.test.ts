@@ -51,9 +51,10 @@ describe("snapshotLines", () => {
     ]));
 
   it("cuts long strings and tells their length", async () =>
-    assert.deepEqual(pick(await lines(small, { stringUnitsMax: 4 }), "0x5"), {
+    assert.deepEqual(pick(await lines(small, { stringBytesMax: 4 }), "0x5"), {
       value: 'sec"',
       length: 12,
+      cut: true,
     }));
 
   it("redacts what strings say, and equal ones alike", async () => {
@@ -122,8 +123,8 @@ async function linesOf(
 }
 
 function pick(records: readonly Record<string, unknown>[], address: string): object {
-  const { value, length } = records.find((record) => record["address"] === address) ?? {};
-  return { value, ...(length === undefined ? {} : { length }) };
+  const { value, length, cut } = records.find((record) => record["address"] === address) ?? {};
+  return { value, ...(length === undefined ? {} : { length, cut }) };
 }
 
 function corrupt(reason: RegExp): (error: unknown) => boolean {
