@@ -99,7 +99,7 @@ function labelOf(checked: ObjspaceRecord, fields: JsonObject): string | undefine
 }
 
 /** Where our producer says that a closure was made. */
-function placeIn(closure: JsonValue | undefined): string | undefined {
+export function placeIn(closure: JsonValue | undefined): string | undefined {
   if (!(closure instanceof JsonObject)) return undefined;
   const [file, line] = [closure.last("file"), closure.last("line")];
   const isWhole = typeof line === "number" || typeof line === "bigint";

@@ -13,8 +13,9 @@ import {
   viewOf,
   wholeAt,
 } from "./json-bytes.js";
-import { closureLabel, procLabel } from "./format-objspace.js";
+import { closureLabel, placeIn, procLabel } from "./format-objspace.js";
 import { keyCodesOf } from "./key-codes.js";
+import { JsonFault, parseJson } from "./parse-json.js";
 import { keepObject, keepStep, knownObject, knownStep } from "./known-keys.js";
 import { isNamedBy, namedReferencesMax, type ScanSink } from "./scan-sink.js";
 
@@ -185,9 +186,11 @@ export const scanObjspaceRecord: ScanRecord = (bytes, start, end, sink) => {
           referenceNameCount = stringCount;
           if (at < 0) return rolledBack(sink);
           break;
-        case 17: // proc, env_of: what our producer knows of closures is for the plain path.
+        case 17: // proc, env_of: what our producer knows of closures.
         case 18:
-          return rolledBack(sink);
+          at = skipValue(bytes, at);
+          if (at < 0) return rolledBack(sink);
+          break;
         case 16: // value
           isText = bytes[at] === 0x22;
           at = skipValue(bytes, at);
@@ -283,6 +286,15 @@ function scanLabel(
   if (structFrom === -1 && imemoFrom === -1 && !isNamedClosure) return true;
   const isStruct = structFrom !== -1 && structTo - structFrom > 2;
   if (isStruct && equalBytes(bytes, structFrom + 1, structTo - 1, procStruct)) {
+    for (const key of [17, 18]) {
+      if (starts[key] === -1) continue;
+      const closure = parseJson(bytes, starts[key], ends[key]);
+      if (closure instanceof JsonFault) return false;
+      const place = placeIn(closure);
+      if (place === undefined) continue;
+      sink.labels.set(position, `proc at ${place}`);
+      return true;
+    }
     const file = sink.names.files.names;
     const code = starts[5] === -1 ? -1 : fileCodeOf(bytes, sink);
     sink.labels.set(position, code < 0 ? "proc" : procLabel(file[code] as string, line));
