@@ -60,6 +60,10 @@ export const dominators = defineQuery({
           `${rest} more objects are kept alive by it in smaller parts, or beyond --limit.`,
         );
       if (objects.length === 0 && rest <= 0) notes.push("It keeps nothing but itself alive.");
+    } else if (objects.length === 0) {
+      notes.push(
+        `No root keeps ${indexedRetainedCountMin} objects or more alive: classes and garbage list what there is.`,
+      );
     }
     return {
       rows: objects.map((one) => ({ ...one, id: one._id, label: labelOf(one) })),
