@@ -47,7 +47,9 @@ export async function decodeDump(
         blockBytes === undefined ? {} : { blockBytes },
       );
     } else if (chunkBytes === undefined) {
-      yield await Promise.resolve({ bytes, byteOffsetFirst: 0 });
+      // What reads a dump skips a byte order mark; here nothing reads.
+      const byteOffsetFirst = bytes.subarray(0, 3).equals(Buffer.from("\ufeff")) ? 3 : 0;
+      yield await Promise.resolve({ bytes: bytes.subarray(byteOffsetFirst), byteOffsetFirst });
     } else {
       yield* lineBlocks(
         chunksOf(bytes, chunkBytes),
