@@ -22,6 +22,7 @@ import { summarise } from "./graph/summaries.js";
 import { computedFields } from "./load/document.js";
 import { findingsOf } from "./load/findings.js";
 import {
+  abandonLoad,
   beginLoad,
   checkDumpName,
   finishLoad,
@@ -33,7 +34,7 @@ import {
   type LoadTarget,
 } from "./load/load.js";
 import { watchIndexBuilds } from "./load/index-progress.js";
-import { patiently } from "./load/patience.js";
+import { patiently, type Patience } from "./load/patience.js";
 import { storedRejects } from "./load/rejects.js";
 import { openRejectsFile, type RejectsFile } from "./load/rejects-file.js";
 import { mustHaveShards, shardLoading, type ShardKind } from "./load/shard.js";
@@ -160,20 +161,43 @@ async function importSource(source: DumpSource, options: SettledOptions): Promis
   }
   if (complete === null && options.drop !== true) await refuseForeign(db, dumpName);
   const lock = await lockDump(db, dumpName, fresh, patience);
+  const signal = AbortSignal.any(
+    options.signal === undefined ? [lock.lost] : [lock.lost, options.signal],
+  );
   try {
     const resumable = await resumableLoad(db, dumpName, source, lock, options);
-    const writeConcern = options.writeConcern ?? {};
-    const isSharded = options.shard !== undefined;
-    const target: LoadTarget = { db, dumpName, writeConcern, patience, isSharded };
-    const summary = await loadLocked(source, detected, target, fresh, resumable, options);
+    const target: LoadTarget = {
+      ...{ db, dumpName, writeConcern: options.writeConcern ?? {}, lockToken: lock.token },
+      patience: { ...patience, signal },
+      isSharded: options.shard !== undefined,
+    };
+    const settled = { ...options, signal };
+    const summary = await loadLocked(source, detected, target, fresh, resumable, settled);
     const { deadHolder } = lock;
     if (deadHolder === undefined) return summary;
     const { host, pid, seen } = deadHolder;
     const takenOver = `process ${pid} on ${host} had this import and was last seen ${seen.toISOString()}: it was taken over`;
     return { ...summary, warnings: [takenOver, ...summary.warnings] };
+  } catch (error) {
+    if (error instanceof HeapdumpError && error.code === "load/locked") {
+      await clearStray(db, dumpName, fresh, patience).catch(() => undefined);
+    }
+    throw error;
   } finally {
     await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
   }
+}
+
+/** Batches on their way when the lock was lost may have made the collection of a load anew that another has ended. */
+async function clearStray(
+  db: Db,
+  dumpName: string,
+  fresh: DumpEntry,
+  patience: Patience,
+): Promise<void> {
+  const lock = await lockDump(db, dumpName, fresh, patience);
+  if (lock.unfinished === undefined) await abandonLoad(db, dumpName);
+  await lock.release();
 }
 
 function alreadyLoaded(entry: DumpEntry): ImportSummary {

@@ -20,7 +20,7 @@ import type { Reject } from "../../schemas/reject.js";
 import { createIndexes } from "./indexes.js";
 import { insertBatches, type Acknowledged } from "./insert-batches.js";
 import { patiently, untilKept, type Patience } from "./patience.js";
-import { registryOf } from "./registry.js";
+import { lockLost, registryOf } from "./registry.js";
 import { storedRejects, storeRejects } from "./rejects.js";
 import { createViews } from "./views.js";
 
@@ -58,6 +58,8 @@ export type LoadTarget = {
   readonly dumpName: string;
   readonly writeConcern: WriteConcernSettings;
   readonly patience: Patience;
+  /** Of the lock that this import holds: without it, nothing of the load is ours to write. */
+  readonly lockToken: string;
   /** The collection is going to be spread over the shards of a cluster. */
   readonly isSharded?: boolean;
 };
@@ -79,16 +81,27 @@ export async function beginLoad({
   const begin = async (): Promise<void> => {
     // First of all: what these say is of the collection that goes now.
     await forget();
-    await db.dropCollection(loading);
-    await db.dropCollection(rejectsCollectionOf(loading));
-    await db.dropCollection(shapesCollectionOf(loading));
-    await db.dropCollection(stringsCollectionOf(loading));
+    await dropLoading(db, dumpName);
     // What a cluster does with clustered collections that are sharded differs by version.
     const clustered = { clusteredIndex: { key: { _id: 1 }, unique: true } };
     await db.createCollection(loading, isSharded ? {} : clustered);
     await forget(); // Journaled, and so what comes before it.
   };
   await untilKept(db, begin, patience);
+}
+
+async function dropLoading(db: Db, dumpName: string): Promise<void> {
+  const loading = loadingNameOf(dumpName);
+  await db.dropCollection(loading);
+  await db.dropCollection(rejectsCollectionOf(loading));
+  await db.dropCollection(shapesCollectionOf(loading));
+  await db.dropCollection(stringsCollectionOf(loading));
+}
+
+/** Forgets a load, and removes what is there of it. The caller holds the lock. */
+export async function abandonLoad(db: Db, dumpName: string): Promise<void> {
+  await dropLoading(db, dumpName);
+  await registryOf(db).deleteOne({ _id: loadingNameOf(dumpName) });
 }
 
 /** Writes down what the first pass found: from here on, the load can be resumed. */
@@ -141,8 +154,8 @@ export async function insertDocuments(target: LoadTarget, plan: InsertPlan): Pro
   let writtenAt = Date.now();
   const checkpoint = async (progress: Acknowledged): Promise<void> => {
     writtenAt = Date.now();
-    await registry.updateOne(
-      { _id },
+    const { matchedCount } = await registry.updateOne(
+      { _id, "lock.token": target.lockToken },
       {
         $set: {
           checkpoint: {
@@ -153,6 +166,7 @@ export async function insertDocuments(target: LoadTarget, plan: InsertPlan): Pro
       },
       { writeConcern: { ...target.writeConcern, journal: true } },
     );
+    if (matchedCount === 0) throw lockLost(dumpName);
   };
   try {
     await insertBatches(db, _id, plan.blocks, {
@@ -231,7 +245,7 @@ async function buildIndexes(db: Db, collection: string): Promise<void> {
  * Every step may be done twice: a crash of ours in between is finished by the next import, one of the server's here.
  */
 export async function finishLoad(
-  { db, dumpName, patience }: LoadTarget,
+  { db, dumpName, patience, lockToken }: LoadTarget,
   entry: DumpEntry,
   summaries: readonly SummaryRow[],
   findings: DumpFindings,
@@ -240,8 +254,16 @@ export async function finishLoad(
   const loading = loadingNameOf(dumpName);
   const rejects = rejectsCollectionOf(dumpName);
   const journal = { writeConcern: { journal: true } };
+  const mark = async (): Promise<void> => {
+    const ours = { _id: loading, "lock.token": lockToken };
+    const { matchedCount } = await registry.updateOne(ours, { $set: { swapping: true } }, journal);
+    if (matchedCount === 1) return;
+    const { completed_at } = (await registry.findOne({ _id: dumpName })) ?? {};
+    // Nothing to mark is right only where this very load was ended already.
+    if (completed_at?.getTime() !== entry.completed_at?.getTime()) throw lockLost(dumpName);
+  };
   const steps: (() => Promise<unknown>)[] = [
-    () => registry.updateOne({ _id: loading }, { $set: { swapping: true } }, journal),
+    mark,
     // They are built already, unless a server forgot that in its end.
     async () => ((await exists(db, loading)) ? buildIndexes(db, loading) : undefined),
     () => storeSummaries(db, entry, summaries),

@@ -22,6 +22,8 @@ export type LoadLock = {
   /** Whose lock it was, where that one ended without giving it back. */
   readonly deadHolder: Lock | undefined;
   readonly token: string;
+  /** Aborted when another import took the lock over, as after a long sleep of this machine. */
+  readonly lost: AbortSignal;
   release(): Promise<void>;
 };
 
@@ -39,13 +41,23 @@ export async function lockDump(
 ): Promise<LoadLock> {
   const registry = registryOf(db);
   const _id = loadingNameOf(dumpName);
-  const now = new Date();
+  const now = await patiently(() => serverTime(db), patience);
   const lock = { host: hostname(), pid: process.pid, since: now, seen: now, token: randomUUID() };
-  const unfinished = await patiently(() => takeLock(registry, { ...fresh, _id, lock }), patience);
+  const take = (): Promise<DumpEntry | undefined> => takeLock(db, { ...fresh, _id, lock });
+  const unfinished = await patiently(take, patience);
+  const lost = new AbortController();
+  const show = async (): Promise<void> => {
+    const ours = { _id, "lock.token": lock.token };
+    const { matchedCount } = await registry.updateOne(ours, {
+      $currentDate: { "lock.seen": true },
+    });
+    if (matchedCount === 1) return;
+    // Without an entry, the load is at its end: by us or by another, the swap tells.
+    const { lock: other } = (await registry.findOne({ _id })) ?? {};
+    if (other !== undefined && other.token !== lock.token) lost.abort(lockLost(dumpName));
+  };
   const beat = setInterval(() => {
-    registry
-      .updateOne({ _id, "lock.token": lock.token }, { $set: { "lock.seen": new Date() } })
-      .catch(() => undefined); // The load itself will tell of a lost server.
+    show().catch(() => undefined); // The load itself will tell of a lost server.
   }, heartbeatMs);
   beat.unref();
   return {
@@ -53,6 +65,7 @@ export async function lockDump(
     // A lost reply: the lock found is our own.
     deadHolder: unfinished?.lock?.token === lock.token ? undefined : unfinished?.lock,
     token: lock.token,
+    lost: lost.signal,
     release: async () => {
       clearInterval(beat);
       await registry.updateOne({ _id, "lock.token": lock.token }, { $unset: { lock: 1 } });
@@ -60,11 +73,23 @@ export async function lockDump(
   };
 }
 
+/** What an import says that stood still for so long that another one was let in. */
+export function lockLost(dumpName: string): HeapdumpError {
+  return new HeapdumpError(
+    "load/locked",
+    `another import of ${dumpName} took over while this one gave no sign for ${deadAfterMs / 1000} s`,
+  );
+}
+
+/** Clocks of importers on several hosts differ: the server's is the one that counts. */
+async function serverTime(db: Db): Promise<Date> {
+  const { localTime } = await db.command({ hello: 1 });
+  return localTime as Date;
+}
+
 /** Writes the lock into the unfinished entry, which is given as it was found, or begins a fresh one. */
-async function takeLock(
-  registry: Collection<DumpEntry>,
-  fresh: DumpEntry & { lock: Lock },
-): Promise<DumpEntry | undefined> {
+async function takeLock(db: Db, fresh: DumpEntry & { lock: Lock }): Promise<DumpEntry | undefined> {
+  const registry = registryOf(db);
   const { _id, lock } = fresh;
   for (;;) {
     const found = await registry.findOne({ _id });
@@ -77,7 +102,7 @@ async function takeLock(
     const token = found.lock?.token;
     // Ours already: the reply to an earlier try was lost.
     if (token === lock.token) return found;
-    if (found.lock !== undefined && isAlive(found.lock)) {
+    if (found.lock !== undefined && isAlive(found.lock, await serverTime(db))) {
       const { host, pid, since } = found.lock;
       throw new HeapdumpError(
         "load/locked",
@@ -95,8 +120,8 @@ async function takeLock(
 
 export type Lock = NonNullable<DumpEntry["lock"]>;
 
-function isAlive(lock: Lock): boolean {
-  if (Date.now() - lock.seen.getTime() > deadAfterMs) return false;
+function isAlive(lock: Lock, now: Date): boolean {
+  if (now.getTime() - lock.seen.getTime() > deadAfterMs) return false;
   if (lock.host !== hostname()) return true;
   return isProcessAlive(lock.pid);
 }

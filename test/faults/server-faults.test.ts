@@ -159,6 +159,28 @@ describe("an import that meets faults", function () {
     await sameDump(client.db("dead"), reference, "faulty");
   });
 
+  it("ends an import that stood still while another took over, and leaves the other's dump alone", async () => {
+    const db = client.db("asleep");
+    const first = importing(mongod.uri, "asleep", [file]);
+    await midLoad(db);
+    first.child.kill("SIGSTOP");
+    const registry = db.collection<{ _id: string }>("dumps");
+    await registry.updateOne(
+      { _id: "faulty.loading" },
+      { $set: { "lock.host": "elsewhere", "lock.seen": new Date(Date.now() - 61_000) } },
+    );
+    const second = await importing(mongod.uri, "asleep", [file]).ended;
+    assert.equal(second.code, 3, second.stderr);
+    const holder = `process ${first.child.pid} on elsewhere had this import and was last seen`;
+    assert.match(second.stderr, new RegExp(holder));
+    await sameDump(db, reference, "faulty");
+    first.child.kill("SIGCONT");
+    const { code, stderr } = await first.ended;
+    assert.equal(code, 1, stderr);
+    assert.match(stderr, /load\/locked.*another import of faulty took over/);
+    await sameDump(db, reference, "faulty");
+  });
+
   it("begins anew with --drop where another file's load was left, even if that is killed in turn", async () => {
     const other = join(folder, "other", "faulty.json");
     mkdirSync(join(folder, "other"));
