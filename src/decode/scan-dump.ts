@@ -208,8 +208,10 @@ function merge(
     const line = objectLines[position] as number;
     return { lineNumber: raw.places?.lineNumbers[line] ?? lineFirst + line + 1 };
   };
+  /** Where a second dump may begin: the first place counts, however the dump was cut into blocks. */
+  const seconds: Pick<Mark, "lineNumber">[] = [];
   const again = rootAgain(scan, findings);
-  if (again !== undefined) secondDump(placeOf(again), options);
+  if (again !== undefined) seconds.push(placeOf(again));
   const inCodes = inDumpCodes(scan, scanner, findings);
   /** Objects of this block from here on stand behind the dump's end. */
   let ended = isEnded(scan) ? 0 : inCodes.objectCount;
@@ -217,8 +219,11 @@ function merge(
   for (const found of findings.marks) {
     const mark = placed(found);
     const isLater = ledger.objects + mark.objectsBefore > 0;
-    if ("header" in mark) markHeader(scan, mark.header, isLater, mark, options);
-    else markBracket(scan, mark.bracket, isLater, mark, options);
+    const isSecond =
+      "header" in mark
+        ? markHeader(scan, mark.header, isLater)
+        : markBracket(scan, mark.bracket, isLater);
+    if (isSecond) seconds.push(mark);
     if (!isEnded(scan)) continue;
     // The closing bracket may stand behind the last record, on its line.
     const onLine =
@@ -226,12 +231,15 @@ function merge(
     ended = Math.min(ended, mark.objectsBefore + (onLine ? 1 : 0));
     endLine = Math.min(endLine, found.lineNumber);
   }
-  if (ended < inCodes.objectCount) secondDump(placeOf(ended), options);
+  if (ended < inCodes.objectCount) seconds.push(placeOf(ended));
   // One in another format: its records are objects, but none of this one's.
   const foreign = findings.rejects.find(
     ({ code, lineNumber }) => code === "schema" && lineNumber > endLine,
   );
-  if (foreign !== undefined) secondDump(placed(foreign), options);
+  if (foreign !== undefined) seconds.push(placed(foreign));
+  if (seconds.length > 0) {
+    secondDump(Math.min(...seconds.map(({ lineNumber }) => lineNumber)), options);
+  }
   for (let position = 0; position < inCodes.objectCount; position++) {
     scan.objectLines.add(lineFirst + (objectLines[position] as number));
   }
@@ -324,31 +332,29 @@ function recode(column: Uint16Array | Int32Array, codes: readonly number[]): voi
   }
 }
 
-function markBracket(
-  scan: Scan,
-  bracket: "open" | "close",
-  isLater: boolean,
-  mark: Mark,
-  options: ScanOptions,
-): void {
-  if (bracket === "close") scan.closed = true;
-  else if (scan.opened || isLater) secondDump(mark, options);
-  else scan.opened = true;
+/** Keeps the bracket in mind. @returns whether a second dump begins with it */
+function markBracket(scan: Scan, bracket: "open" | "close", isLater: boolean): boolean {
+  if (bracket === "close") {
+    scan.closed = true;
+    return false;
+  }
+  const isSecond = scan.opened || isLater;
+  scan.opened = true;
+  return isSecond;
 }
 
-function markHeader(
-  scan: Scan,
-  header: DumpHeader,
-  isLater: boolean,
-  mark: Mark,
-  options: ScanOptions,
-): void {
-  if (header.counts !== undefined) scan.trailer = header;
-  else if (scan.header !== undefined || isLater) secondDump(mark, options);
-  else scan.header = header;
+/** Keeps the header or trailer in mind. @returns whether a second dump begins with it */
+function markHeader(scan: Scan, header: DumpHeader, isLater: boolean): boolean {
+  if (header.counts !== undefined) {
+    scan.trailer = header;
+    return false;
+  }
+  const isSecond = scan.header !== undefined || isLater;
+  scan.header ??= header;
+  return isSecond;
 }
 
-function secondDump({ lineNumber }: Pick<Mark, "lineNumber">, { file }: ScanOptions): never {
+function secondDump(lineNumber: number, { file }: ScanOptions): never {
   throw new HeapdumpError(
     "decode/corrupt",
     "a second dump begins here: two dumps are glued together; import each from a file of its own",
