@@ -256,11 +256,14 @@ class HeapDumpTest < Minitest::Test
   end
 
   def test_traces_allocations_when_asked
-    script = 'HeapDump.trace_allocations; S = "traced" + "x"; HeapDump.dump(ARGV[0])'
-    path = File.join(@dir, "t.json")
-    assert system(RbConfig.ruby, "-r", PRODUCER, "-e", script, path)
-    traced = File.readlines(path).map { |line| JSON.parse(line) }.find { |line| line["value"] == "tracedx" }
-    assert_equal ["-e", 1], traced.values_at("file", "line")
+    from_now_on = ["HeapDump.trace_allocations", "HeapDump.dump(ARGV[0], trace: true)", 'HeapDump.on_signal("USR2", trace: true)']
+    from_now_on.each do |start|
+      script = %(#{start}; S = "traced" + "x"; HeapDump.dump(ARGV[0]))
+      path = File.join(@dir, "t.json")
+      assert system(RbConfig.ruby, "-r", PRODUCER, "-e", script, path)
+      traced = File.readlines(path).map { |line| JSON.parse(line) }.find { |line| line["value"] == "tracedx" }
+      assert_equal ["-e", 1], traced.values_at("file", "line"), start
+    end
   end
 
   # The handler runs where no mutex may be locked; at_exit must not run in the child.
