@@ -21,7 +21,7 @@ export const failures = {
   "capture/not-supported": { exit: 1, fix: "Name a running Ruby or Node process." },
   "capture/no-permission": {
     exit: 1,
-    fix: "Run as the user that owns the process (or as root), with ptrace allowed.",
+    fix: "Run as the user that owns the process (or as root), with ptrace allowed: in a container, --cap-add=SYS_PTRACE.",
   },
   "capture/no-debugger": { exit: 1, fix: "Install gdb, or load our producer in the process." },
   "capture/port-taken": {
