@@ -12,6 +12,7 @@ const benches = [
   "graph",
   "graph-vs-peers",
   "import-vs-mongoimport",
+  "import-memory",
   "count-objects",
   "producer-pause",
   "diff",
