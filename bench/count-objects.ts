@@ -4,6 +4,7 @@
  * Prints a line of JSON for each size: node dist/bench/count-objects.js
  */
 import { countObjects } from "../src/capture/producer.js";
+import { recordResult } from "./shared/record-result.js";
 
 class Counted {
   constructor(readonly number: number) {}
@@ -21,14 +22,12 @@ for (const objectCount of [0, 10_000, 100_000, 1_000_000]) {
     if ((counts.user_types["Counted"] ?? 0) !== objectCount) throw new Error("the count is wrong");
   }
   times.sort((a, b) => a - b);
-  const line = {
+  recordResult({
     question: "count-objects",
     objects: objectCount,
     medianMs: Math.round(times[2] as number),
     peakMebibytesMore: Math.round(
       (process.resourceUsage().maxRSS * 1024 - residentBytes) / 1_048_576,
     ),
-    node: process.version,
-  };
-  process.stdout.write(`${JSON.stringify(line)}\n`);
+  });
 }

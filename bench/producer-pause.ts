@@ -9,6 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import v8 from "node:v8";
 import { dump, trackAllocations } from "../src/capture/producer.js";
+import { median, recordResult } from "./shared/record-result.js";
 
 const objectCount = Number(process.argv[2] ?? 300_000);
 const rounds = 5;
@@ -35,7 +36,7 @@ try {
       dump({ dir: folder, file: "ours", format: "heapsnapshot" }),
     );
     ratios.push(dumpMs / plainMs);
-    print({
+    recordResult({
       question: "producer-pause",
       objects: objectCount,
       heapMebibytes: heapBytes / 1_048_576,
@@ -45,11 +46,11 @@ try {
       snapshotBytesPerHeapByte: snapshotBytes / heapBytes,
     });
   }
-  print({ question: "producer-pause", medianRatio: median(ratios) });
+  recordResult({ question: "producer-pause", medianRatio: median(ratios) });
   const untracked = median(Array.from({ length: rounds }, allocateMs));
   trackAllocations();
   const tracked = median(Array.from({ length: rounds }, allocateMs));
-  print({
+  recordResult({
     question: "allocation-tracking",
     objects: 200_000,
     untrackedMs: untracked,
@@ -84,18 +85,4 @@ function allocateMs(): number {
   const made = Array.from({ length: 200_000 }, (_, index) => new Leaked(index));
   if (made.length !== 200_000) throw new Error("the objects were not made");
   return performance.now() - startMs;
-}
-
-function median(numbers: number[]): number {
-  return numbers.sort((a, b) => a - b)[numbers.length >> 1] as number;
-}
-
-function print(result: Readonly<Record<string, unknown>>): void {
-  const rounded = Object.entries(result).map(([key, value]) => [
-    key,
-    typeof value === "number" ? Math.round(value * 1000) / 1000 : value,
-  ]);
-  process.stdout.write(
-    `${JSON.stringify({ ...Object.fromEntries(rounded), node: process.version })}\n`,
-  );
 }
