@@ -33,6 +33,7 @@ import {
   serverRejects,
   type LoadTarget,
 } from "./load/load.js";
+import { indexGroupsOf } from "./load/indexes.js";
 import { watchIndexBuilds } from "./load/index-progress.js";
 import { patiently, type Patience } from "./load/patience.js";
 import { storedRejects } from "./load/rejects.js";
@@ -349,6 +350,7 @@ async function loadLocked(
     if (options.shard !== undefined) await shardLoading(target, options.shard, heap.ids);
     await recordScan(target, { ...fields, checkpoint: { records: 0, documents: 0 } });
   }
+  const indexes = indexGroupsOf(heap.ids, measures);
   let documents = resumable?.checkpoint?.documents ?? 0;
   if (resumable?.swapping !== true) {
     const computed = computedFields(heap.graph, measures, heap.labels, heap.ids);
@@ -374,7 +376,7 @@ async function loadLocked(
       "index",
       () =>
         watched(target, heap.graph.nodeCount, options, () =>
-          Promise.all([indexLoaded(target), setTimeout(indexHeadStartMs).then(tables)]),
+          Promise.all([indexLoaded(target, indexes), setTimeout(indexHeadStartMs).then(tables)]),
         ),
       objectsTotal,
     );
@@ -403,6 +405,7 @@ async function loadLocked(
     finishLoad(
       target,
       completed,
+      indexes,
       summaries,
       findingsOf(shapes?.rows ?? [], repeatedTexts ?? [], heap.ids),
     ),

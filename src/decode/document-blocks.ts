@@ -60,15 +60,11 @@ export async function* documentBlocks(
     edgeFirst = firstEdge[node] as number;
     references.count = (firstEdge[node + 1] as number) - edgeFirst;
     if (!plain) {
-      const id = integerOf[node] as number;
-      if (id === id) {
-        writer.int64("_id", id);
-        if (transcode(bytes, span, writer, references)) {
-          computed.append(writer, node);
-          writer.end(start);
-          documentCount += 1 + computed.continue(writer, node, 1);
-          return;
-        }
+      computed.begin(writer, node);
+      if (transcode(bytes, span, writer, references)) {
+        writer.end(start);
+        documentCount += 1 + computed.continue(writer, node, 1);
+        return;
       }
     }
     writer.offset = start;
@@ -83,7 +79,9 @@ export async function* documentBlocks(
     const id = known === known ? known : (other.get(node) ?? "");
     let edge = 0;
     const start = writer.begin();
-    encodeRecord(writer, scan.format, record, id, (reference) => {
+    computed.begin(writer, node);
+    const ownFrom = writer.offset;
+    encodeRecord(writer, scan.format, record, (reference) => {
       if (edge >= references.count) return false;
       const target = edgeTo[edgeFirst + edge] as number;
       const targetId = integerOf[target] as number;
@@ -92,7 +90,14 @@ export async function* documentBlocks(
       if (same) edge++;
       return same;
     });
-    documentCount += closeDocument(writer, start, id, computed, node, documentBytesMax);
+    documentCount += closeDocument(
+      writer,
+      { start, ownFrom },
+      id,
+      computed,
+      node,
+      documentBytesMax,
+    );
   }
 
   for await (const raw of blocks) {

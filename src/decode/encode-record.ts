@@ -24,9 +24,8 @@ export function storedName(key: string): string {
 }
 
 /**
- * Writes a record's `_id` and own fields into an open document: the plain definition of what the fast path writes.
+ * Writes a record's own fields into an open document: the plain definition of what the fast path writes.
  *
- * @param id - of the document; a root without an address has one made from its name
  * @param isReference - whether a candidate, asked in dump order, is an object of the dump
  * @returns whether broken text was repaired
  */
@@ -34,25 +33,15 @@ export function encodeRecord(
   writer: BsonWriter,
   format: LineFormat,
   record: HeapRecord,
-  id: ObjectId,
   isReference: (reference: Reference) => boolean,
 ): { repaired: boolean } {
   const state: State = { writer, repaired: false, duplicates: [] };
-  writeId(writer, "_id", id);
-  let typeWritten = false;
-  if (record.fields.last("bt") === undefined && format.name === "heap-dump-gem") {
-    writer.string("type", record.type);
-    typeWritten = true;
-  }
   const entries = withoutDuplicates(record.fields, "", state);
   const used = new Set([...reserved, ...entries.map((entry) => storedName(entry.key))]);
   for (const { key, keyBytes, value } of entries) {
     const role = keyBytes === undefined ? format.roleOf(key) : "keep";
-    if (role === "leave-out") continue;
-    if (role === "type") {
-      if (!typeWritten) writer.string("type", record.type);
-      typeWritten = true;
-    } else if (role === "class") writeClass(writer, value);
+    if (role === "leave-out" || role === "type") continue;
+    if (role === "class") writeClass(writer, value);
     else if (role === "size" && key === "memsize") writer.integer(key, record.sizeBytes);
     else {
       writeField(state, storedName(key), key, keyBytes, value, used);

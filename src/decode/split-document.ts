@@ -9,30 +9,29 @@ const pieceBytes = 4 << 20;
 const pieceElementsMax = 10_000;
 
 /**
- * Ends the document that begins at `start` with the computed fields of its node, and writes what one document cannot
- * hold into continuation documents.
+ * Ends a document, and writes what one document cannot hold into continuation documents.
  *
+ * @param at - where the document begins, and where the record's own fields do, behind the computed ones
  * @param documentBytesMax - a document above it is split
  * @returns how many documents were written, this one included
  */
 export function closeDocument(
   writer: BsonWriter,
-  start: number,
+  at: { readonly start: number; readonly ownFrom: number },
   id: number | string | bigint,
   computed: ComputedFields,
   node: number,
   documentBytesMax: number,
 ): number {
-  const ownEnd = writer.offset;
-  computed.append(writer, node);
+  const { start, ownFrom } = at;
   writer.end(start);
   const parts =
-    writer.offset - start > documentBytesMax ? splitDocument(writer, start, ownEnd, id) : 0;
+    writer.offset - start > documentBytesMax ? splitDocument(writer, start, ownFrom, id) : 0;
   return 1 + parts + computed.continue(writer, node, parts + 1);
 }
 
 /**
- * Splits the document that begins at `start`, too large for MongoDB: its large fields (in front of `ownEnd`) go to
+ * Splits the document that begins at `start`, too large for MongoDB: its large fields (behind `ownFrom`) go to
  * continuation documents behind it, in pieces under the same name; the head keeps the first piece.
  *
  * A continuation document has `part_of`, `part`, `field` (dotted path) and `first`: the index of the piece's first
@@ -43,14 +42,12 @@ export function closeDocument(
 function splitDocument(
   writer: BsonWriter,
   start: number,
-  ownEnd: number,
+  ownFrom: number,
   id: number | string | bigint,
 ): number {
-  const own = Buffer.from(writer.bytes.subarray(start + 4, ownEnd));
-  const computed = Buffer.from(writer.bytes.subarray(ownEnd, writer.offset - 1));
+  const own = Buffer.from(writer.bytes.subarray(ownFrom, writer.offset - 1));
   const pieces: Piece[] = [];
-  writer.offset = start;
-  const head = writer.begin();
+  writer.offset = ownFrom;
   for (const element of elementsOf(own)) {
     const name = own.toString("utf8", element.nameAt, element.valueAt - 1);
     if (element.end - element.at <= largeBytes) copy(writer, own.subarray(element.at, element.end));
@@ -63,8 +60,7 @@ function splitDocument(
     writer.stringValue(field);
   });
   writer.end(list);
-  copy(writer, computed);
-  writer.end(head);
+  writer.end(start);
   pieces.forEach((piece, index) => {
     const document = writer.begin();
     writer.string("_id", `${id}#${index + 1}`);

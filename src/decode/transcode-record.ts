@@ -37,7 +37,7 @@ export type ReferenceIds = {
 };
 
 /**
- * Writes an ordinary record's own fields as BSON, from its bytes, behind the `_id` that the caller has written. False:
+ * Writes an ordinary record's own fields as BSON, from its bytes, behind the fields that the caller has written. False:
  * not ordinary; nothing counts that was written, the plain path must do it.
  *
  * Writes of an ordinary record exactly the bytes that `encodeRecord` writes (a property test holds it).
@@ -133,7 +133,6 @@ function isNewKey(hash: number, object: number): boolean {
 let nameStarts = new Int32Array(1024);
 let nameEnds = new Int32Array(1024);
 
-const typeName = wordsOf(Buffer.from("type\0"));
 const className = wordsOf(Buffer.from("class\0"));
 const memsizeName = wordsOf(Buffer.from("memsize\0"));
 const namesName = wordsOf(Buffer.from("reference_names\0"));
@@ -285,16 +284,10 @@ function transcode(
         if (byte !== 0x22) return false;
         const end = skipString(bytes, at + 1);
         if (end < 0) return false;
-        to = putWords(outView, typeAt + 1, typeName);
-        out[typeAt] = 0x02;
-        const from = isGem ? at + 3 : at + 1;
-        const copied = copyString(bytes, from, end - 1, writer, to + 4);
-        putInt32(outView, to, copied - to - 3);
-        out[copied] = 0;
-        to = copied + 1;
         typeSeen = true;
         isData = isGem && equalBytes(bytes, at + 1, end - 1, dataType);
         at = end;
+        to = typeAt;
         continue;
       }
       case Role.class: {

@@ -1,5 +1,5 @@
 import { putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
-import { putWords, wordSlack, wordsOf } from "../word-bytes.js";
+import { putWords, wordSlack, wordsOf, type Words } from "../word-bytes.js";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph, HeapLabels, HeapMeasures } from "../../schemas/heap-graph.js";
 
@@ -13,16 +13,23 @@ const partReferencesMax = 10_000;
 /** Of a reference in BSON: type, seven digits, NUL, eight bytes. */
 const referenceBytesMax = 17;
 
+const typeKey = element(0x02, "type");
 const classNameKey = element(0x02, "class_name");
+const idKey = idKeyOf("_id");
+const parentKey = idKeyOf("parent");
+const dominatorKey = idKeyOf("dominator");
 const referencesKey = wordsOf(element(0x04, "references"));
 const depthKey = wordsOf(element(0x10, "depth"));
 const retainedSizeKey = wordsOf(element(0x12, "retained_size"));
 const retainedCountKey = wordsOf(element(0x12, "retained_count"));
 const referrerCountKey = wordsOf(element(0x10, "referrer_count"));
-/** Room for the three measures at the end. */
-const measuresBytes = 96;
+/** Room for the id and the measures where ids are integers. */
+const measuresBytes = 256;
 
-/** Writes the fields that the analysis found, the same for every format. */
+/**
+ * Writes the fields that are the same for every format, in front of the record's own: a server reads a document from its
+ * beginning, each time it looks for a field to index or to filter by.
+ */
 export function computedFields(
   graph: HeapGraph,
   measures: HeapMeasures,
@@ -30,12 +37,8 @@ export function computedFields(
   ids: HeapIds,
 ): ComputedFields {
   // Names repeat millions of times: written once, copied from then on.
-  const classNames = labels.classNames.map((name) => {
-    const bytes = Buffer.from(name, "utf8");
-    const length = Buffer.alloc(4);
-    length.writeInt32LE(bytes.length + 1);
-    return wordsOf(Buffer.concat([classNameKey, length, bytes, Buffer.from([0])]));
-  });
+  const types = labels.typeNames.map((name) => wordsOf(textElement(typeKey, name)));
+  const classNames = labels.classNames.map((name) => wordsOf(textElement(classNameKey, name)));
   const { firstEdge, edgeTo } = graph;
   const { integerOf, other } = ids;
 
@@ -44,10 +47,17 @@ export function computedFields(
     return Number.isNaN(id) ? (other.get(node) ?? "") : id;
   };
 
-  function putId(writer: BsonWriter, name: string, node: number): void {
+  /** An id under a name. Room for an integer must be reserved, and is again when it was none. */
+  function putId(writer: BsonWriter, at: number, key: IdKey, node: number): number {
+    const integer = integerOf[node] as number;
+    if (!Number.isNaN(integer)) {
+      return putInt64(writer.view, putWords(writer.view, at, key.words), integer);
+    }
     const id = idOf(node);
-    if (typeof id === "string") writer.string(name, id);
-    else writer.int64(name, id);
+    writer.offset = at;
+    writeId(writer, key.name, id);
+    writer.reserve(measuresBytes);
+    return writer.offset;
   }
 
   function putReferences(writer: BsonWriter, from: number, to: number): void {
@@ -80,35 +90,34 @@ export function computedFields(
     writer.offset = at;
   }
 
-  function append(writer: BsonWriter, node: number): void {
+  function begin(writer: BsonWriter, node: number): void {
+    const type = types[labels.typeOf[node] as number] as Words;
     const className = classNames[labels.classNameOf[node] as number];
-    if (className !== undefined) {
-      writer.reserve(className.length + wordSlack);
-      writer.offset = putWords(writer.view, writer.offset, className);
-    }
-    const from = firstEdge[node] as number;
-    const to = firstEdge[node + 1] as number;
-    putReferences(writer, from, Math.min(to, from + headReferencesMax));
-    const parts = Math.ceil(Math.max(0, to - from - headReferencesMax) / partReferencesMax);
-    if (parts > 0) writer.integer("parts", parts);
+    writer.reserve(measuresBytes);
+    writer.offset = putId(writer, writer.offset, idKey, node);
+    writer.reserve(type.length + (className?.length ?? 0) + wordSlack + measuresBytes);
+    let at = putWords(writer.view, writer.offset, type);
+    if (className !== undefined) at = putWords(writer.view, at, className);
     const depth = measures.depth[node] as number;
     if (depth >= 0) {
-      writer.reserve(measuresBytes);
-      const at = putWords(writer.view, writer.offset, depthKey);
-      writer.offset = putInt32(writer.view, at, depth);
+      at = putInt32(writer.view, putWords(writer.view, at, depthKey), depth);
       const parent = measures.parent[node] as number;
-      if (parent >= 0) putId(writer, "parent", parent);
+      if (parent >= 0) at = putId(writer, at, parentKey, parent);
       const dominator = measures.dominator[node] as number;
-      if (dominator >= 0) putId(writer, "dominator", dominator);
+      if (dominator >= 0) at = putId(writer, at, dominatorKey, dominator);
     }
-    writer.reserve(measuresBytes);
     const { view } = writer;
-    let at = putWords(view, writer.offset, retainedSizeKey);
+    at = putWords(view, at, retainedSizeKey);
     at = putInt64(view, at, measures.retainedSize[node] as number);
     at = putWords(view, at, retainedCountKey);
     at = putInt64(view, at, measures.retainedCount[node] as number);
     at = putWords(view, at, referrerCountKey);
     writer.offset = putInt32(view, at, measures.referrerCount[node] as number);
+    const from = firstEdge[node] as number;
+    const to = firstEdge[node + 1] as number;
+    putReferences(writer, from, Math.min(to, from + headReferencesMax));
+    const parts = Math.ceil(Math.max(0, to - from - headReferencesMax) / partReferencesMax);
+    if (parts > 0) writer.integer("parts", parts);
   }
 
   function continueNode(writer: BsonWriter, node: number, partFirst: number): number {
@@ -118,7 +127,7 @@ export function computedFields(
     for (let slice = from; slice < to; slice += partReferencesMax) {
       const start = writer.begin();
       writer.string("_id", `${idOf(node)}#${part}`);
-      putId(writer, "part_of", node);
+      writeId(writer, "part_of", idOf(node));
       writer.integer("part", part);
       putReferences(writer, slice, Math.min(to, slice + partReferencesMax));
       writer.end(start);
@@ -127,7 +136,25 @@ export function computedFields(
     return part - partFirst;
   }
 
-  return { append, continue: continueNode };
+  return { begin, continue: continueNode };
+}
+
+type IdKey = { readonly name: string; readonly words: Words };
+
+function idKeyOf(name: string): IdKey {
+  return { name, words: wordsOf(element(0x12, name)) };
+}
+
+function writeId(writer: BsonWriter, name: string, id: number | string | bigint): void {
+  if (typeof id === "string") writer.string(name, id);
+  else writer.int64(name, id);
+}
+
+function textElement(key: Buffer, text: string): Buffer {
+  const bytes = Buffer.from(text, "utf8");
+  const length = Buffer.alloc(4);
+  length.writeInt32LE(bytes.length + 1);
+  return Buffer.concat([key, length, bytes, Buffer.from([0])]);
 }
 
 function element(type: number, name: string): Buffer {

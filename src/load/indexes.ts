@@ -1,31 +1,48 @@
 import type { Collection, CreateIndexesOptions, IndexDescription } from "mongodb";
+import type { HeapIds } from "../../schemas/document-block.js";
+import type { HeapMeasures } from "../../schemas/heap-graph.js";
 
 /** Objects that retain at least this many are in the index of the dominator tree: 1 to 5 % of a heap. */
 export const indexedRetainedCountMin = 20;
 
-/**
- * The indexes of a dump, in the groups that are built side by side: the one on references takes as long as all the
- * others together. Continuation documents need none: theirs are the ids from `<id>#` on.
- */
-export const indexGroups: readonly (readonly IndexDescription[])[] = [
-  [{ key: { references: 1 }, name: "references_1" }],
-  [
-    { key: { type: 1 }, name: "type_1" },
-    { key: { class_name: 1 }, name: "class_name_1" },
-    {
-      key: { dominator: 1, retained_count: -1 },
-      name: "dominator_1_retained_count_-1",
-      partialFilterExpression: { retained_count: { $gte: indexedRetainedCountMin } },
-    },
-  ],
+/** Indexes that are built side by side, and in each group one scan for all. */
+export type IndexGroups = readonly (readonly IndexDescription[])[];
+
+const others: readonly IndexDescription[] = [
+  { key: { type: 1 }, name: "type_1" },
+  { key: { class_name: 1 }, name: "class_name_1" },
+  {
+    key: { dominator: 1, retained_count: -1 },
+    name: "dominator_1_retained_count_-1",
+    partialFilterExpression: { retained_count: { $gte: indexedRetainedCountMin } },
+  },
 ];
+
+/**
+ * The indexes of a dump. The one on references takes as long as all the others together. Continuation documents need
+ * none: theirs are the ids from `<id>#` on.
+ *
+ * Half of a heap's objects refer to none, and each would be a key of the index on references, a fifth of all. They are
+ * left out: whoever asks for a number is answered by the index all the same, which a server cannot see of texts. Ids
+ * that are texts (of roots, and beyond 2^63 - 1) are hardly ever referred to; where one is, all objects are in.
+ */
+export function indexGroupsOf(ids: HeapIds, { referrerCount }: HeapMeasures): IndexGroups {
+  const refersToTexts = [...ids.other].some(
+    ([node, id]) => typeof id === "string" && (referrerCount[node] as number) > 0,
+  );
+  const references: IndexDescription = {
+    key: { references: 1 },
+    name: "references_1",
+    ...(refersToTexts ? {} : { partialFilterExpression: { references: { $gte: -Infinity } } }),
+  };
+  return [[references], others];
+}
 
 /** Builds the indexes of a dump: one command a group, side by side. */
 export async function createIndexes(
   collection: Collection,
+  groups: IndexGroups,
   options: CreateIndexesOptions = {},
 ): Promise<void> {
-  await Promise.all(
-    indexGroups.map((group) => collection.createIndexes([...group], { ...options })),
-  );
+  await Promise.all(groups.map((group) => collection.createIndexes([...group], { ...options })));
 }

@@ -18,7 +18,21 @@ export type DecodedDump = {
   readonly textHashes: readonly number[];
 };
 
-const nothingComputed: ComputedFields = { append: () => undefined, continue: () => 0 };
+/** Of what `load/` writes, that which needs no analysis. */
+function identityOf(
+  ids: readonly (number | string | bigint)[],
+  types: readonly string[],
+): ComputedFields {
+  return {
+    begin: (writer, node) => {
+      const id = ids[node] as number | string | bigint;
+      if (typeof id === "string") writer.string("_id", id);
+      else writer.int64("_id", id);
+      writer.string("type", types[node] as string);
+    },
+    continue: () => 0,
+  };
+}
 
 export type DecodeOptions = {
   readonly plain?: boolean;
@@ -63,6 +77,8 @@ export async function decodeDump(
   const other = new Map<number, string | bigint>();
   const candidates: (number | string | bigint)[][] = [];
   const nodeOf = new Map<number | string | bigint, number>();
+  const known: (number | string | bigint)[] = [];
+  const types: string[] = [];
   const scanned: unknown[] = [];
   const textHashes: number[] = [];
   const plain = options.plain ?? false;
@@ -78,6 +94,8 @@ export async function decodeDump(
       }
       const node = integers.length;
       nodeOf.set(id, node);
+      known.push(id);
+      types.push(scan.names.types.names[found.typeCodes[position] as number] as string);
       integers.push(typeof id === "number" ? id : NaN);
       if (typeof id !== "number") other.set(node, id);
       const from = found.firstReference[position] as number;
@@ -117,7 +135,7 @@ export async function decodeDump(
   rejects.sort((one, two) => one.byteOffset - two.byteOffset);
   const { graph, ids } = heapOf(integers, other, candidates, nodeOf);
   const documents: Buffer[] = [];
-  const options2 = { computed: nothingComputed, plain };
+  const options2 = { computed: identityOf(known, types), plain };
   for await (const block of documentBlocks(blocks(), scan, { graph, ids }, options2)) {
     for (let at = 0; at < block.bson.length;) {
       const length = block.bson.readInt32LE(at);

@@ -76,8 +76,8 @@ export function* snapshotDocuments(
   function write(node: number): void {
     const start = writer.begin();
     const id = idOf[node] as number;
-    writer.int64("_id", id);
-    writer.string("type", nodeTypes[typeOf[node] as number] as string);
+    computed.begin(writer, node);
+    const ownFrom = writer.offset;
     writeName(node);
     writer.integer("memsize", selfSize[node] as number);
     const detachedness = snapshot.detachednessOf?.[node] ?? 0;
@@ -89,7 +89,14 @@ export function* snapshotDocuments(
     }
     writeLocation(node);
     references(writer, node);
-    documentCount += closeDocument(writer, start, id, computed, node, documentBytesMax);
+    documentCount += closeDocument(
+      writer,
+      { start, ownFrom },
+      id,
+      computed,
+      node,
+      documentBytesMax,
+    );
   }
 
   function writeLocation(node: number): void {
