@@ -369,6 +369,47 @@ describe("heapdump-import", () => {
     assert.doesNotMatch(JSON.stringify(plan["queryPlanner"]), /COLLSCAN/);
   });
 
+  it("answers by the index whatever the ids referred to are", async () => {
+    const cases = [
+      // Half of the objects refer to none; ids that are texts stand beside numbers.
+      ["to-numbers", "0x10", 0x10, [0x20, 0x30]],
+      ["to-large", "0x7fffffffffffffff", 0x7fffffffffffffffn, [0x20, 0x30]],
+      ["to-texts", "0xffffffffffffffff", "18446744073709551615", [0x20, 0x30]],
+    ] as const;
+    for (const [name, address, id, referrers] of cases) {
+      const lines = [
+        `{"type":"ROOT","root":"vm","references":["0x30"]}`,
+        `{"address":"${address}","type":"STRING"}`,
+        `{"address":"0x20","type":"ARRAY","references":["${address}"]}`,
+        `{"address":"0x30","type":"ARRAY","references":["0x20","${address}"]}`,
+        `{"address":"0x40","type":"STRING"}`,
+      ];
+      assert.equal((await importIt([dump(`${name}.json`, `${lines.join("\n")}\n`)])).code, 0);
+      const collection = test.db.collection(name);
+      const stored = typeof id === "bigint" ? Long.fromBigInt(id) : id;
+      for (const filter of [{ references: stored }, { references: { $in: [stored, stored] } }]) {
+        const found = await collection.find(filter as never).toArray();
+        assert.deepEqual(
+          found.map(({ _id }) => _id as unknown),
+          referrers,
+        );
+        const plan = await collection.find(filter as never).explain("queryPlanner");
+        assert.match(JSON.stringify(plan["queryPlanner"]["winningPlan"]), /IXSCAN/, name);
+      }
+      const looked = await collection
+        .aggregate([
+          { $match: { _id: stored } },
+          {
+            $lookup: { from: name, localField: "_id", foreignField: "references", as: "referrers" },
+          },
+        ])
+        .toArray();
+      const ids = (looked[0]?.["referrers"] as { _id: unknown }[]).map(({ _id }) => _id);
+      assert.deepEqual(ids, referrers);
+      assert.deepEqual((await collection.findOne({ _id: 0x40 as never }))?.["references"], []);
+    }
+  });
+
   it("names the host and a remedy within 5 seconds when there is no server", async () => {
     const started = Date.now();
     const { code, stderr } = await run("heapdump-import", [
