@@ -57,6 +57,8 @@ export const dumpEntry = z.object({
     .object({
       host: z.string(),
       pid: z.number().int(),
+      /** Absent where an earlier version took it. */
+      pid_namespace: z.string().optional(),
       since: z.date(),
       seen: z.date(),
       token: z.string(),

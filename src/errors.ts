@@ -62,7 +62,10 @@ export const failures = {
     exit: 1,
     fix: "Load the changed file with --drop, or under another name with -c.",
   },
-  "load/locked": { exit: 1, fix: "Wait for the other import, or stop it." },
+  "load/locked": {
+    exit: 1,
+    fix: "Wait for the other import, or stop it. One that died on another host or in another container is forgotten after a minute.",
+  },
   "load/disk-full": { exit: 1, fix: "Make room on the server's disk, then run the same command." },
   "load/conflict": { exit: 1, fix: "Load again with --drop." },
   "load/interrupted": { exit: 7, fix: "Run the same command again: it continues." },

@@ -1,8 +1,7 @@
 import { randomUUID } from "node:crypto";
-import { hostname } from "node:os";
 import type { Collection, Db } from "mongodb";
+import { isHolderDead, lockHolder } from "./lock-holder.js";
 import { patiently, type Patience } from "./patience.js";
-import { isProcessAlive } from "./process-alive.js";
 import { HeapdumpError } from "../errors.js";
 import { loadingNameOf, registryCollection } from "../../schemas/collection-names.js";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
@@ -42,7 +41,7 @@ export async function lockDump(
   const registry = registryOf(db);
   const _id = loadingNameOf(dumpName);
   const now = await patiently(() => serverTime(db), patience);
-  const lock = { host: hostname(), pid: process.pid, since: now, seen: now, token: randomUUID() };
+  const lock = { ...lockHolder(), since: now, seen: now, token: randomUUID() };
   const take = (): Promise<DumpEntry | undefined> => takeLock(db, { ...fresh, _id, lock });
   const unfinished = await patiently(take, patience);
   const lost = new AbortController();
@@ -122,6 +121,5 @@ export type Lock = NonNullable<DumpEntry["lock"]>;
 
 function isAlive(lock: Lock, now: Date): boolean {
   if (now.getTime() - lock.seen.getTime() > deadAfterMs) return false;
-  if (lock.host !== hostname()) return true;
-  return isProcessAlive(lock.pid);
+  return !isHolderDead(lock);
 }

@@ -1,9 +1,8 @@
 import { randomUUID } from "node:crypto";
-import { readlinkSync } from "node:fs";
-import { hostname } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { MongoServerError, type Collection, type Db } from "mongodb";
 import { HeapdumpError } from "../errors.js";
+import { isHolderDead, lockHolder, type LockHolder } from "../load/lock-holder.js";
 
 /** Name of the collection that holds a document for each running diff or prune. */
 export const locksCollection = "locks";
@@ -12,12 +11,8 @@ export const locksCollection = "locks";
 const lifetimeMs = 60_000;
 const signEveryMs = 10_000;
 
-type LockDocument = {
+type LockDocument = LockHolder & {
   readonly _id: string;
-  readonly host: string;
-  readonly pid: number;
-  /** Pids mean something in their namespace only: two containers may share a host name. */
-  readonly pid_namespace: string;
   readonly token: string;
   readonly since: Date;
   /** By the server's clock. */
@@ -75,7 +70,7 @@ async function tryToLock(database: Db, name: string): Promise<Lock> {
     if (await insertOrReplaceExpired(locks, name, token)) return held(locks, name, token);
     const holder = await locks.findOne({ _id: name });
     if (holder === null) continue;
-    if (!isDead(holder)) throw lockedBy(name, holder);
+    if (!isHolderDead(holder)) throw lockedBy(name, holder);
     await locks.deleteOne({ _id: name, token: holder.token });
   }
   throw new HeapdumpError("watch/locked", `${name}: several other runs begin at this moment`);
@@ -86,11 +81,12 @@ async function insertOrReplaceExpired(
   name: string,
   token: string,
 ): Promise<boolean> {
+  const { host, pid, pid_namespace } = lockHolder();
   const ours = {
     _id: "$_id",
-    host: { $literal: hostname() },
-    pid: { $literal: process.pid },
-    pid_namespace: { $literal: pidNamespace() },
+    host: { $literal: host },
+    pid: { $literal: pid },
+    pid_namespace: { $literal: pid_namespace },
     token: { $literal: token },
     since: "$$NOW",
     expires_at: { $add: ["$$NOW", lifetimeMs] },
@@ -133,29 +129,9 @@ function held(locks: Collection<LockDocument>, name: string, token: string): Loc
   };
 }
 
-function isDead({ host, pid, pid_namespace }: LockDocument): boolean {
-  if (host !== hostname() || pid_namespace !== pidNamespace()) return false;
-  if (pid === process.pid) return false;
-  try {
-    process.kill(pid, 0);
-    return false;
-  } catch (error) {
-    // EPERM: it lives, under another user.
-    return (error as NodeJS.ErrnoException).code === "ESRCH";
-  }
-}
-
 function lockedBy(name: string, { host, pid, since }: LockDocument): HeapdumpError {
   return new HeapdumpError(
     "watch/locked",
     `${name}: process ${pid} on ${host} is at it since ${since.toISOString()}`,
   );
-}
-
-function pidNamespace(): string {
-  try {
-    return readlinkSync("/proc/self/ns/pid");
-  } catch {
-    return "";
-  }
 }

@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   mkdirSync,
@@ -18,6 +18,7 @@ import { sameDump } from "../support/compare-dumps.js";
 import { startLossyProxy } from "../support/lossy-proxy.js";
 import { startMongod, testEnvironment, testServer, type OwnMongod } from "../support/mongod.js";
 import { repositoryPath, run, type Outcome } from "../support/run.js";
+import { skipBecause } from "../support/skip-because.js";
 import { makeDump } from "../support/small-dump.js";
 
 type Counters = Record<"lines" | "objects" | "documents" | "rejected" | "blank", number>;
@@ -272,6 +273,34 @@ describe("an import that meets faults", function () {
     await sameDump(client.db("locked"), reference, "faulty");
   });
 
+  it("is left alone by another container of the same host name, where its pid means nothing", async function () {
+    // As in a container: a pid namespace each, one host name. The second has no process nor thread of the first's pid.
+    const contained = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"];
+    if (!runs([...contained, "true"])) {
+      skipBecause(this, "no pid namespaces may be made here");
+    }
+    const db = client.db("contained");
+    const pid = 201;
+    const behindOthers = `i=2; while [ $i -lt ${pid} ]; do (:); i=$((i + 1)); done; "$@" & wait $!`;
+    const first = importing(mongod.uri, "contained", [file], {
+      within: [...contained, "sh", "-c", behindOthers, "sh"],
+    });
+    await midLoad(db);
+    const inside = descendantsOf(first.child.pid ?? 0).at(-1) ?? 0;
+    process.kill(inside, "SIGSTOP");
+    const registry = db.collection<{ _id: string; lock: { pid: number } }>("dumps");
+    const held = await registry.findOne({ _id: "faulty.loading" });
+    assert.equal(held?.lock.pid, pid);
+    const second = await importing(mongod.uri, "contained", [file], { within: contained }).ended;
+    assert.equal(second.code, 1, second.stderr);
+    assert.match(second.stderr, new RegExp(`load/locked.*process ${pid} on `));
+    assert.match(second.stderr, /fix: .*forgotten after a minute/);
+    process.kill(inside, "SIGCONT");
+    const { code, stderr } = await first.ended;
+    assert.equal(code, 3, stderr);
+    await sameDump(db, reference, "faulty");
+  });
+
   it("is refused by the server: at once, and the password shows nowhere", async () => {
     const canary = "canary-7b1f";
     const said: string[] = [];
@@ -283,7 +312,7 @@ describe("an import that meets faults", function () {
       await admin.close();
       const at = `127.0.0.1:${secured.port}/?directConnection=true`;
       const asked = async (database: string, uri: string, ...more: string[]): Promise<Outcome> => {
-        const ended = await importing(uri, database, [file, "--verbose", ...more], home).ended;
+        const ended = await importing(uri, database, [file, "--verbose", ...more], { home }).ended;
         said.push(ended.stdout, ended.stderr);
         return ended;
       };
@@ -305,7 +334,7 @@ describe("an import that meets faults", function () {
       // And all that an import leaves that went well after it was killed.
       const uri = `mongodb://root:${canary}@${at}`;
       const reader = await new MongoClient(uri).connect();
-      const killed = importing(uri, "auth", [file, "--verbose"], home);
+      const killed = importing(uri, "auth", [file, "--verbose"], { home });
       await midLoad(reader.db("auth"));
       killed.child.kill("SIGTERM");
       const stopped = await killed.ended;
@@ -379,7 +408,7 @@ describe("an import that meets faults", function () {
   it("fills the server's disk: the old dump stays, and the same command goes on when there is room", async function () {
     const disk = join(folder, "disk");
     mkdirSync(disk);
-    if (!mounted(disk, "340m")) this.skip(); // No tmpfs here: not tried, and told so.
+    if (!mounted(disk, "340m")) skipBecause(this, "no tmpfs may be mounted here");
     let small: OwnMongod | undefined;
     try {
       small = await startMongod({ dbpath: disk, args: ["--syncdelay", "2"] });
@@ -424,7 +453,7 @@ describe("a disk of ours that is full", function () {
   });
 
   it("is told of when it is the spool's, and the spool is removed", async function () {
-    if (!isMounted) this.skip();
+    if (!isMounted) skipBecause(this, "no tmpfs may be mounted here");
     const { uri } = await testServer();
     const { code, stderr } = await run("heapdump-import", ["--uri", uri, "--db", "spool", "-"], {
       input: rejected,
@@ -436,7 +465,7 @@ describe("a disk of ours that is full", function () {
   });
 
   it("is told of when it is that of the rejects", async function () {
-    if (!isMounted) this.skip();
+    if (!isMounted) skipBecause(this, "no tmpfs may be mounted here");
     const { uri } = await testServer();
     const file = mkdtempSync(join(tmpdir(), "heapdump-rejects-"));
     writeFileSync(join(file, "rejects.json"), rejected);
@@ -458,11 +487,13 @@ function importing(
   uri: string,
   database: string,
   args: readonly string[],
-  home?: string,
+  { home, within = [] }: { home?: string; within?: readonly string[] } = {},
 ): Importing {
+  const [command = "", ...before] = [...within, process.execPath];
   const child = spawn(
-    process.execPath,
+    command,
     [
+      ...before,
       repositoryPath("dist/bin/heapdump-import.js"),
       ...["--uri", uri, "--db", database, "-j", "3", ...args],
     ],
@@ -486,6 +517,17 @@ async function midLoad(db: Db): Promise<void> {
     await sleep(10);
   }
   throw new Error("no document is ever loaded");
+}
+
+function runs([command = "", ...args]: readonly string[]): boolean {
+  return spawnSync(command, args, { stdio: "ignore" }).status === 0;
+}
+
+/** Pids below a process, the innermost last: each has one child. */
+function descendantsOf(pid: number): number[] {
+  const text = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim();
+  const child = Number(text.split(" ").at(-1));
+  return text === "" ? [] : [child, ...descendantsOf(child)];
 }
 
 function mounted(folder: string, size: string): boolean {
