@@ -44,6 +44,8 @@ export const dumpEntry = z.object({
     /** Sum of shallow sizes. */
     bytes: z.number(),
   }),
+  /** Types of its objects; absent: there are very many. */
+  types: z.array(z.string()).optional(),
   /** How many shapes there are; absent: they could not be told, `retainers` then climbs from every object. */
   shapes: z.number().int().optional(),
   /** How many documents `<dump>.strings` has; absent: the first pass did not read the texts, `strings` reads all. */

@@ -12,12 +12,12 @@ export const oneLiners: readonly { readonly asks: string; readonly line: string 
     line: "db.app.find({ references: 0x2abac84472a0 }, { class_name: 1, name: 1 })",
   },
   {
-    asks: "instances of a class",
-    line: 'db.app.find({ class_name: "Shop::RequestState" }).limit(5)',
+    asks: "instances of a class, by the index on type and class",
+    line: 'db.app.find({ type: "OBJECT", class_name: "Shop::RequestState" }).limit(5)',
   },
   {
     asks: "how many of them a root reaches",
-    line: 'db.app.countDocuments({ class_name: "Shop::RequestState", depth: { $gte: 0 } })',
+    line: 'db.app.countDocuments({ type: "OBJECT", class_name: "Shop::RequestState", depth: { $gte: 0 } })',
   },
   {
     asks: "what retains most objects",

@@ -106,6 +106,8 @@ export type ImportSummary = {
 
 const inFlightDefault = 6;
 const retryForMsDefault = 60_000;
+/** Real dumps have two dozen types. */
+const typesMax = 200;
 /** For the commands to be on their way before the tables take the thread. */
 const indexHeadStartMs = 50;
 
@@ -342,6 +344,7 @@ async function loadLocked(
     fingerprint,
     truncated: heap.truncated,
     counters: countersOf(heap, measures),
+    ...(heap.labels.typeNames.length > typesMax ? {} : { types: [...heap.labels.typeNames] }),
     ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;

@@ -66,7 +66,7 @@ export const retainers = defineQuery({
     if (isToldByShapes(where, dump)) return shapesPipeline(where, dump);
     // The first round; the next ones ask for the holders found, level by level, until the roots.
     const stages = [
-      { $match: where },
+      { $match: byIndex(where, dump) },
       {
         $group: {
           _id: {
@@ -97,6 +97,13 @@ export const retainers = defineQuery({
       : heldGroups(found, context);
   },
 });
+
+/** A class is found by the index on type and class: in each of the dump's types. */
+function byIndex(where: Document, { types }: DumpEntry): Document {
+  if (types === undefined || typeof where["class_name"] !== "string" || "type" in where)
+    return where;
+  return { type: { $in: types }, ...where };
+}
 
 /**
  * Whether the condition is on a class alone, or a type alone: then no object is read, however many there are.
