@@ -197,6 +197,31 @@ export function skipValue(bytes: Uint8Array, at: number): number {
   }
 }
 
+/** How many strings the list had that `skipStrings` read last. */
+export let stringCount = 0;
+
+/** A list of strings. */
+export function skipStrings(bytes: Uint8Array, at: number): number {
+  stringCount = 0;
+  if (bytes[at] !== 0x5b) return -1;
+  let next = skipBlank(bytes, at + 1);
+  if (bytes[next] === 0x5d) return next + 1;
+  let count = 0;
+  for (;;) {
+    if (bytes[next] !== 0x22) return -1;
+    next = skipString(bytes, next + 1);
+    if (next < 0) return -1;
+    count++;
+    next = skipBlank(bytes, next);
+    if (bytes[next] === 0x5d) {
+      stringCount = count;
+      return next + 1;
+    }
+    if (bytes[next] !== 0x2c) return -1;
+    next = skipBlank(bytes, next + 1);
+  }
+}
+
 /** A key and its colon. A key with an escape is not ordinary: it could hide NUL, or be a known key. */
 export function skipKey(bytes: Uint8Array, at: number): number {
   let next = skipBlank(bytes, at);

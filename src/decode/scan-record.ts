@@ -8,8 +8,10 @@ import {
   skipBlank,
   skipNumber,
   skipString,
+  skipStrings,
   skipValue,
   skipWord,
+  stringCount,
   viewOf,
   wholeAt,
 } from "./json-bytes.js";
@@ -182,7 +184,7 @@ export const scanObjspaceRecord: ScanRecord = (bytes, start, end, sink) => {
           break;
         }
         case 11: // reference_names
-          at = countStrings(bytes, at);
+          at = skipStrings(bytes, at);
           referenceNameCount = stringCount;
           if (at < 0) return rolledBack(sink);
           break;
@@ -447,26 +449,6 @@ function scanReferenceNames(bytes: Buffer, listFrom: number, sink: ScanSink): bo
     at = skipBlank(bytes, skipBlank(bytes, end) + 1);
   }
   return true;
-}
-
-let stringCount = 0;
-
-/** A list of strings; `stringCount` is how many. */
-function countStrings(bytes: Buffer, at: number): number {
-  stringCount = 0;
-  if (bytes[at] !== 0x5b) return -1;
-  let next = skipBlank(bytes, at + 1);
-  if (bytes[next] === 0x5d) return next + 1;
-  for (;;) {
-    if (bytes[next] !== 0x22) return -1;
-    next = skipString(bytes, next + 1);
-    if (next < 0) return -1;
-    stringCount++;
-    next = skipBlank(bytes, next);
-    if (bytes[next] === 0x5d) return next + 1;
-    if (bytes[next] !== 0x2c) return -1;
-    next = skipBlank(bytes, next + 1);
-  }
 }
 
 const gemKey = keyCodesOf(["id", "bt", "class", "size", "name"]);

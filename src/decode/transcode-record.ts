@@ -12,7 +12,9 @@ import {
   skipBlank,
   skipNumber,
   skipString,
+  skipStrings,
   skipValue,
+  stringCount,
   viewOf,
   wholeAt,
 } from "./json-bytes.js";
@@ -265,8 +267,12 @@ function transcode(
       case Role.keep:
       case Role.reserved:
         break;
-      case Role.leaveOut:
       case Role.references:
+        at = skipStrings(bytes, at);
+        if (at < 0 || stringCount !== references.count) return false;
+        to = typeAt;
+        continue;
+      case Role.leaveOut:
       case Role.names:
       case Role.kinds: {
         const from = at;
@@ -274,9 +280,6 @@ function transcode(
         if (at < 0) return false;
         if (role === Role.names) namesAt = from;
         if (role === Role.kinds) kindsAt = from;
-        if (role === Role.references && countElements(bytes, from, at) !== references.count) {
-          return false;
-        }
         to = typeAt;
         continue;
       }
@@ -486,14 +489,6 @@ function putKinds(bytes: Buffer, at: number, writer: BsonWriter, from: number): 
   putInt32(view, to, copied - to - 3);
   out[copied] = 0;
   return copied + 1;
-}
-
-/** Elements of a list of addresses: as many as opening quotes. */
-function countElements(bytes: Buffer, from: number, end: number): number {
-  if (bytes[from] !== 0x5b) return -1;
-  let quotes = 0;
-  for (let at = from; at < end; at++) if (bytes[at] === 0x22) quotes++;
-  return quotes >> 1;
 }
 
 function reserveNames(index: number): void {

@@ -47,6 +47,7 @@ type Candidates = {
 export function createGraphBuilder(): GraphBuilder {
   let index = createObjectIndex();
   let columns = createColumns();
+  const sizeOf = (node: number): number => columns.sizeOf(node);
   let blocks: (Candidates | undefined)[] = [];
   let candidateCount = 0;
   let anyWeak = false;
@@ -55,7 +56,7 @@ export function createGraphBuilder(): GraphBuilder {
   const labelOf = new Map<number, string>();
   let anyName = false;
   let edgeName = new Int32Array(0);
-  let texts = createTextTally();
+  let texts = createTextTally(sizeOf);
 
   function add(block: ScanBlock): number[] {
     const duplicates: number[] = [];
@@ -133,7 +134,7 @@ export function createGraphBuilder(): GraphBuilder {
   function finish(names: NameLists): BuiltHeap {
     const nodeCount = index.count;
     const repeatedTexts = texts.repeated();
-    texts = createTextTally(); // Up to 40 bytes a text, which nobody needs any more.
+    texts = createTextTally(sizeOf); // Up to 40 bytes a text, which nobody needs any more.
     const edges = resolveEdges();
     const { typeOf, siteOf, generationOf, shallowSize, classIds, classNameOf } = columns.finish();
     const classOf = new Int32Array(nodeCount);
@@ -247,7 +248,11 @@ type FinishedColumns = {
   readonly classNameOf: Int32Array;
 };
 
-type Columns = { append(block: ScanBlock): void; finish(): FinishedColumns };
+type Columns = {
+  append(block: ScanBlock): void;
+  sizeOf(node: number): number;
+  finish(): FinishedColumns;
+};
 
 /** Growth steps. The second one makes room for an ordinary dump at once: pages never written take no memory. */
 const capacities = [1 << 14, 1 << 23] as const;
@@ -283,6 +288,7 @@ function createColumns(): Columns {
       generations.append(block.generations.subarray(0, objectCount), count, capacity);
       count += objectCount;
     },
+    sizeOf: (node) => sizes[node] as number,
     finish: () => ({
       shallowSize: sizes.subarray(0, count),
       typeOf: types.subarray(0, count),

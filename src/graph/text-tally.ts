@@ -10,65 +10,88 @@ export type TextTally = {
   repeated(): RepeatedText[] | undefined;
 };
 
-/** Open addressing, at most half full; 24 bytes a text and 8 to 16 for its slot. */
-export function createTextTally(): TextTally {
-  let mask = (1 << 12) - 1;
-  let slots = new Int32Array(mask + 1).fill(-1);
-  let hashes = new Float64Array(1 << 11);
-  let counts = new Uint32Array(1 << 11);
-  let bytes = new Float64Array(1 << 11);
-  let samples = new Int32Array(1 << 11);
+/**
+ * Open addressing, at most two thirds full; 12 bytes a slot, and 16 more for a text that several strings have. Most have
+ * one: all that is known of it stands in its slot, as each step to another place is a wait for memory.
+ *
+ * @param sizeOf - shallow size of an earlier string. Unit: bytes
+ */
+export function createTextTally(sizeOf: (node: number) => number): TextTally {
+  let mask = (1 << 16) - 1;
+  let hashes = new Float64Array(mask + 1);
+  /** 0: free; below: the only string so far, as -1 - node; above: the text among those of several strings, from 1. */
+  let links = new Int32Array(mask + 1);
   let textCount = 0;
+  let repeatedCount = 0;
+  let counts = new Uint32Array(1 << 12);
+  let bytes = new Float64Array(1 << 12);
+  let samples = new Int32Array(1 << 12);
 
   const slotOf = (hash: number): number => {
     let slot = ((hash / 0x20_0000) | 0) & mask;
-    for (;;) {
-      const text = slots[slot] as number;
-      if (text === -1 || hashes[text] === hash) return slot;
-      slot = (slot + 1) & mask;
-    }
+    while (links[slot] !== 0 && hashes[slot] !== hash) slot = (slot + 1) & mask;
+    return slot;
   };
 
   function grow(): void {
+    const old = { hashes, links };
     mask = mask * 2 + 1;
-    slots = new Int32Array(mask + 1).fill(-1);
-    const old = { hashes, counts, bytes, samples };
-    hashes = new Float64Array(textCount * 2);
-    counts = new Uint32Array(textCount * 2);
-    bytes = new Float64Array(textCount * 2);
-    samples = new Int32Array(textCount * 2);
-    hashes.set(old.hashes);
-    counts.set(old.counts);
-    bytes.set(old.bytes);
-    samples.set(old.samples);
-    for (let text = 0; text < textCount; text++) slots[slotOf(hashes[text] as number)] = text;
+    hashes = new Float64Array(mask + 1);
+    links = new Int32Array(mask + 1);
+    for (let from = 0; from < old.links.length; from++) {
+      const link = old.links[from] as number;
+      if (link === 0) continue;
+      const hash = old.hashes[from] as number;
+      const slot = slotOf(hash);
+      hashes[slot] = hash;
+      links[slot] = link;
+    }
+  }
+
+  /** A second string of the text of one. */
+  function repeat(first: number): number {
+    if (repeatedCount === samples.length) {
+      const old = { counts, bytes, samples };
+      counts = new Uint32Array(repeatedCount * 2);
+      bytes = new Float64Array(repeatedCount * 2);
+      samples = new Int32Array(repeatedCount * 2);
+      counts.set(old.counts);
+      bytes.set(old.bytes);
+      samples.set(old.samples);
+    }
+    counts[repeatedCount] = 1;
+    bytes[repeatedCount] = sizeOf(first);
+    samples[repeatedCount] = first;
+    return repeatedCount++;
   }
 
   return {
     add: (hash, node, sizeBytes) => {
       const slot = slotOf(hash);
-      let text = slots[slot] as number;
-      if (text === -1) {
-        text = textCount++;
-        slots[slot] = text;
-        hashes[text] = hash;
-        samples[text] = node;
+      const link = links[slot] as number;
+      if (link === 0) {
+        hashes[slot] = hash;
+        links[slot] = -1 - node;
+        if (++textCount * 3 > mask * 2) grow();
+        return;
       }
+      const text = link > 0 ? link - 1 : repeat(-1 - link);
+      links[slot] = text + 1;
       counts[text] = (counts[text] as number) + 1;
       bytes[text] = (bytes[text] as number) + sizeBytes;
-      if (textCount === hashes.length) grow();
     },
     repeated: () => {
       if (textCount === 0) return undefined;
       const rows: RepeatedText[] = [];
-      for (let text = 0; text < textCount; text++) {
+      for (let text = 0; text < repeatedCount; text++) {
         const count = counts[text] as number;
-        if (count < 2) continue;
         const all = bytes[text] as number;
         const wasted = Math.floor(all - all / count);
         rows.push({ count, bytes: all, wasted, sample: samples[text] as number });
       }
-      rows.sort((one, two) => two.wasted - one.wasted || two.count - one.count);
+      rows.sort(
+        (one, two) => two.wasted - one.wasted || two.count - one.count || one.sample - two.sample,
+      );
       return rows.slice(0, repeatedMax);
     },
   };

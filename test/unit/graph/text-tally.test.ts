@@ -4,7 +4,7 @@ import { createTextTally } from "../../../src/graph/text-tally.js";
 
 describe("createTextTally", () => {
   it("knows no text where none was met", () =>
-    assert.equal(createTextTally().repeated(), undefined));
+    assert.equal(createTextTally(() => 0).repeated(), undefined));
 
   it("counts what a Map counts, however many texts there are", () =>
     fc.assert(
@@ -12,10 +12,10 @@ describe("createTextTally", () => {
         fc.array(fc.tuple(fc.nat(40), fc.nat(500)), { maxLength: 200 }),
         fc.constantFrom(1, 10_007),
         (strings, spread) => {
-          const tally = createTextTally();
+          const tally = createTextTally((node) => strings[node]?.[1] ?? NaN);
           const expected = new Map<number, { count: number; bytes: number; sample: number }>();
           // Texts that are there once make the table grow.
-          for (let text = 0; text < spread; text++) tally.add(hashOf(1000 + text), -1, 8);
+          for (let text = 0; text < spread; text++) tally.add(hashOf(1000 + text), 1000 + text, 8);
           for (const [node, [text, size]] of strings.entries()) {
             tally.add(hashOf(text), node, size);
             const known = expected.get(text) ?? { count: 0, bytes: 0, sample: node };
