@@ -1,5 +1,4 @@
 import { availableParallelism, hostname } from "node:os";
-import { setTimeout } from "node:timers/promises";
 import type { Db, WriteConcernSettings } from "mongodb";
 import { documentBlocks } from "./decode/document-blocks.js";
 import { beginScan, scanBlocks, type Scan } from "./decode/scan-dump.js";
@@ -108,8 +107,6 @@ const inFlightDefault = 6;
 const retryForMsDefault = 60_000;
 /** Real dumps have two dozen types. */
 const typesMax = 200;
-/** For the commands to be on their way before the tables take the thread. */
-const indexHeadStartMs = 50;
 
 /**
  * Takes a heap dump into MongoDB: validates it, measures the heap, loads one document an object, builds the indexes.
@@ -374,13 +371,10 @@ async function loadLocked(
       }),
     );
     options.signal?.throwIfAborted();
-    // The tables while the server is at it, which must have been told first.
     await timed(
       "index",
       () =>
-        watched(target, heap.graph.nodeCount, options, () =>
-          Promise.all([indexLoaded(target, indexes), setTimeout(indexHeadStartMs).then(tables)]),
-        ),
+        watched(target, heap.graph.nodeCount, options, () => indexLoaded(target, indexes, tables)),
       objectsTotal,
     );
   }

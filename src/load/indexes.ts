@@ -38,11 +38,18 @@ export function indexGroupsOf(ids: HeapIds, { referrerCount }: HeapMeasures): In
   return [[references], others];
 }
 
-/** Builds the indexes of a dump: one command a group, side by side. */
+/**
+ * Builds the indexes of a dump: one command a group, side by side.
+ *
+ * @param meanwhile - called as soon as a group is there: on a small machine its processor is free then, but not before
+ */
 export async function createIndexes(
   collection: Collection,
   groups: IndexGroups,
   options: CreateIndexesOptions = {},
+  meanwhile: () => void = () => undefined,
 ): Promise<void> {
-  await Promise.all(groups.map((group) => collection.createIndexes([...group], { ...options })));
+  const builds = groups.map((group) => collection.createIndexes([...group], { ...options }));
+  const first = Promise.race(builds).then(meanwhile);
+  await Promise.all([...builds, first]);
 }

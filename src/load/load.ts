@@ -226,20 +226,30 @@ export async function serverRejects({ db, dumpName, patience }: LoadTarget): Pro
   }, patience);
 }
 
-/** Builds the indexes of the dump that loads. */
+/**
+ * Builds the indexes of the dump that loads.
+ *
+ * @param meanwhile - work of ours for when the server has not so much to do any more; called again when it was lost
+ */
 export async function indexLoaded(
   { db, dumpName, patience }: LoadTarget,
   indexes: IndexGroups,
+  meanwhile: () => void,
 ): Promise<void> {
-  await patiently(() => buildIndexes(db, loadingNameOf(dumpName), indexes), patience);
+  await patiently(() => buildIndexes(db, loadingNameOf(dumpName), indexes, meanwhile), patience);
 }
 
-async function buildIndexes(db: Db, collection: string, indexes: IndexGroups): Promise<void> {
+async function buildIndexes(
+  db: Db,
+  collection: string,
+  indexes: IndexGroups,
+  meanwhile?: () => void,
+): Promise<void> {
   const hello = await db.command({ hello: 1 });
   const isSet = hello["setName"] !== undefined || hello["msg"] === "isdbgrid";
   // Else a replica set would wait for all its members, and for ever when one is down.
   const quorum = isSet ? ({ commitQuorum: "majority" } as const) : {};
-  await createIndexes(db.collection(collection), indexes, quorum);
+  await createIndexes(db.collection(collection), indexes, quorum, meanwhile);
 }
 
 /**
