@@ -46,6 +46,8 @@ export const dumpEntry = z.object({
   }),
   /** Types of its objects; absent: there are very many. */
   types: z.array(z.string()).optional(),
+  /** Whether all ids that are referred to are numbers: the index on references then holds no other objects. */
+  number_references: z.boolean().optional(),
   /** How many shapes there are; absent: they could not be told, `retainers` then climbs from every object. */
   shapes: z.number().int().optional(),
   /** How many documents `<dump>.strings` has; absent: the first pass did not read the texts, `strings` reads all. */

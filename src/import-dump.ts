@@ -32,7 +32,7 @@ import {
   serverRejects,
   type LoadTarget,
 } from "./load/load.js";
-import { indexGroupsOf } from "./load/indexes.js";
+import { indexGroupsOf, refersToNumbers } from "./load/indexes.js";
 import { watchIndexBuilds } from "./load/index-progress.js";
 import { patiently, type Patience } from "./load/patience.js";
 import { storedRejects } from "./load/rejects.js";
@@ -335,12 +335,14 @@ async function loadLocked(
       ? shapesOf(heap.graph, measures, heap.labels, heap.ids)
       : undefined,
   }));
+  const numberReferences = refersToNumbers(heap.ids, measures);
   const entry: DumpEntry = {
     ...fresh,
     ...heap.facts,
     fingerprint,
     truncated: heap.truncated,
     counters: countersOf(heap, measures),
+    number_references: numberReferences,
     ...(heap.labels.typeNames.length > typesMax ? {} : { types: [...heap.labels.typeNames] }),
     ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
   };
@@ -350,7 +352,7 @@ async function loadLocked(
     if (options.shard !== undefined) await shardLoading(target, options.shard, heap.ids);
     await recordScan(target, { ...fields, checkpoint: { records: 0, documents: 0 } });
   }
-  const indexes = indexGroupsOf(heap.ids, measures);
+  const indexes = indexGroupsOf(numberReferences);
   let documents = resumable?.checkpoint?.documents ?? 0;
   if (resumable?.swapping !== true) {
     const computed = computedFields(heap.graph, measures, heap.labels, heap.ids);

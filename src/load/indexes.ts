@@ -26,16 +26,20 @@ const others: readonly IndexDescription[] = [
  * left out: whoever asks for a number is answered by the index all the same, which a server cannot see of texts. Ids
  * that are texts (of roots, and beyond 2^63 - 1) are hardly ever referred to; where one is, all objects are in.
  */
-export function indexGroupsOf(ids: HeapIds, { referrerCount }: HeapMeasures): IndexGroups {
-  const refersToTexts = [...ids.other].some(
-    ([node, id]) => typeof id === "string" && (referrerCount[node] as number) > 0,
-  );
+export function indexGroupsOf(numberReferences: boolean): IndexGroups {
   const references: IndexDescription = {
     key: { references: 1 },
     name: "references_1",
-    ...(refersToTexts ? {} : { partialFilterExpression: { references: { $gte: -Infinity } } }),
+    ...(numberReferences ? { partialFilterExpression: { references: { $gte: -Infinity } } } : {}),
   };
   return [[references], others];
+}
+
+/** Whether all ids that are referred to are numbers. */
+export function refersToNumbers({ other }: HeapIds, { referrerCount }: HeapMeasures): boolean {
+  return [...other].every(
+    ([node, id]) => typeof id !== "string" || (referrerCount[node] as number) === 0,
+  );
 }
 
 /**

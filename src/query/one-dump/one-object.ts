@@ -5,6 +5,7 @@ import {
   type QueryContext,
   type StoredId,
 } from "../define-query.js";
+import { refersTo } from "../refers-to.js";
 import { chainStages, objectsOf, pathTo, shownPath, type Path } from "../ancestors.js";
 import {
   edgeFields,
@@ -93,7 +94,7 @@ export const referrers = defineQuery({
   pipeline: ({ id }, dump, limit) => ({
     collection: dump.collection,
     stages: [
-      { $match: { references: givenId(id) } }, // Served by the index on references.
+      { $match: refersTo(givenId(id), dump) },
       { $limit: limit },
       { $project: { ...rowFields, ...edgeFields(givenId(id)), part_of: 1 } },
     ],
@@ -356,7 +357,7 @@ async function otherPaths(
 ): Promise<Path[]> {
   const holders = await context.objects
     .aggregate<HeapDocument>([
-      { $match: { references: id, depth: { $exists: true } } },
+      { $match: { ...refersTo(id, context.dump), depth: { $exists: true } } },
       { $limit: holdersMax },
       { $project: { depth: 1, kind: edgeFields(id)["edge_kind"] } },
       { $match: { kind: { $ne: "w" } } },
