@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { Readable } from "node:stream";
-import { getHeapSnapshot } from "node:v8";
+import { Worker } from "node:worker_threads";
 import fc from "fast-check";
 import { BSON } from "mongodb";
 import { readSnapshot, type Snapshot } from "../../../../src/decode/v8-snapshot/read-snapshot.js";
@@ -167,33 +168,67 @@ describe("readSnapshot", () => {
     );
   });
 
-  it("agrees with JSON.parse and plain loops on this very process", async function () {
+  it("agrees with JSON.parse and plain loops on a real heap", async function () {
     this.timeout(60_000);
-    const parts: Buffer[] = [];
-    for await (const part of getHeapSnapshot()) parts.push(Buffer.from(part as Uint8Array));
+    const parts = await snapshotOfWorker();
     const snapshot = await readSnapshot(Readable.from(parts), "x");
     const { graph, labels, ids } = snapshotHeap(snapshot);
     const raw = JSON.parse(Buffer.concat(parts).toString()) as Raw;
     const width = raw.snapshot.meta.node_fields.length;
     assert.equal(graph.nodeCount, raw.snapshot.node_count);
     assert.equal(graph.edgeTo.length, raw.snapshot.edge_count);
+    assert.ok(graph.nodeCount > 20_000, "the heap is large enough to tell something");
     const nameAt = raw.snapshot.meta.node_fields.indexOf("name");
     for (let node = 0; node < graph.nodeCount; node++) {
       const text = raw.nodes[node * width + nameAt] as number;
-      assert.equal(ids.integerOf[node], raw.nodes[node * width + 2]);
-      assert.equal(snapshot.nameOf[node], text);
-      assert.equal(labels.typeNames[labels.typeOf[node] as number], typeOf(raw, node, width));
+      same(ids.integerOf[node], raw.nodes[node * width + 2], "id", node);
+      same(snapshot.nameOf[node], text, "name", node);
+      const type = labels.typeNames[labels.typeOf[node] as number];
+      same(type, typeOf(raw, node, width), "type", node);
     }
     for (let text = 0; text < raw.strings.length; text++) {
       const expected = raw.strings[text] as string;
-      assert.equal(snapshot.strings.text(text), expected);
-      assert.equal(snapshot.strings.units(text), expected.length);
+      same(snapshot.strings.text(text), expected, "string", text);
+      same(snapshot.strings.units(text), expected.length, "length", text);
     }
     for (let edge = 0; edge < graph.edgeTo.length; edge++) {
-      assert.equal((graph.edgeTo[edge] as number) * width, raw.edges[edge * 3 + 2]);
+      same((graph.edgeTo[edge] as number) * width, raw.edges[edge * 3 + 2], "edge", edge);
     }
+    const texts = new Set(raw.strings);
+    for (const planted of ["ä ♥ \n", "onTickOfWorker", "WorkerSession"])
+      assert.ok(texts.has(planted));
   });
 });
+
+/** Of a heap of its own: this process holds all that the tests before this one left. */
+async function snapshotOfWorker(): Promise<Buffer[]> {
+  const program = `
+    class WorkerSession { constructor(n) { this.n = n; this[n] = ["ä ♥ \\n", n / 2, BigInt(n)]; } }
+    const key = {};
+    globalThis.held = {
+      sessions: Array.from({ length: 2000 }, (_, n) => new WorkerSession(n)),
+      lone: "\\ud83d" + process.pid, long: "x".repeat(5000), pattern: /a(b)/u, symbol: Symbol("s"),
+      weak: [new WeakMap([[key, held => held]]), new WeakRef(key), new WeakSet([key])],
+      bound: function onTickOfWorker() { return key; }.bind(key), bytes: new Float64Array(1000),
+      map: new Map([[1, { deep: { deeper: {} } }]]), proxy: new Proxy({}, {}), made: function* () {}(),
+    };
+    const { parentPort } = require("node:worker_threads");
+    parentPort.once("message", () => {});
+    parentPort.postMessage("ready");`;
+  const worker = new Worker(program, { eval: true });
+  await once(worker, "message");
+  const parts: Buffer[] = [];
+  for await (const part of await worker.getHeapSnapshot()) {
+    parts.push(Buffer.from(part as Uint8Array));
+  }
+  await worker.terminate();
+  return parts;
+}
+
+/** assert.equal, hundreds of thousands of times. */
+function same(actual: unknown, expected: unknown, what: string, index: number): void {
+  if (actual !== expected) assert.equal(actual, expected, `${what} ${index}`);
+}
 
 type Raw = {
   snapshot: {
