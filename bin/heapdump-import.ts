@@ -113,9 +113,13 @@ async function main({ argv, signal }: Invocation): Promise<number> {
     onProgress: (event) => view?.onProgress(event),
   });
   if (server.note !== undefined && !quiet) tell(server.note);
-  const client = await connect(server.uri);
+  // Before there is a connection, which would keep a command that failed alive.
   const path = values["rejects-file"];
-  const rejectsFile = path === undefined ? undefined : await openRejectsFile(path);
+  const rejectsFile = path === undefined ? undefined : await openRejectsFile(path, positionals);
+  const client = await connect(server.uri).catch(async (error: unknown) => {
+    await rejectsFile?.close();
+    throw error;
+  });
   try {
     let code: number = exitCodes.ok;
     const told: unknown[] = [];

@@ -38,6 +38,10 @@ export const failures = {
   },
   "decode/empty": { exit: 4, fix: "Take the dump again: this file holds no record." },
   "decode/corrupt": { exit: 4, fix: "Copy or take the dump again: this file is damaged." },
+  "decode/changed": {
+    exit: 4,
+    fix: "Import it when the dump is written to its end, or a copy of it.",
+  },
   "decode/too-many-rejects": {
     exit: 1,
     fix: "Look at the rejects, or raise --max-rejects.",
@@ -53,6 +57,10 @@ export const failures = {
   "load/no-mongod": {
     exit: 5,
     fix: "Install mongod, set HEAPDUMP_MONGOD to its path, or name a server with --uri.",
+  },
+  "load/no-home": {
+    exit: 1,
+    fix: "Set HEAPDUMP_HOME to a folder of this user's: the server's data and the key of --redact are kept there.",
   },
   "load/exists": {
     exit: 1,
@@ -72,6 +80,7 @@ export const failures = {
   "query/no-dump": { exit: 4, fix: "heapdump-query --dumps lists what is loaded." },
   "query/not-found": { exit: 4, fix: "Check the id or name; heapdump-query classes lists them." },
   "query/bad-argument": { exit: 2, fix: "heapdump-query <query> --help shows its arguments." },
+  "report/not-written": { exit: 1, fix: "Make room on the disk, or send the output elsewhere." },
   "watch/locked": { exit: 1, fix: "Wait for the other run." },
   "watch/webhook": { exit: 1, fix: "Check the URL; the diff itself is stored." },
   "internal/broken-promise": {

@@ -122,7 +122,10 @@ export async function importDump(options: ImportOptions): Promise<ImportSummary>
     signal: options.signal,
   });
   const { redact, rejectsFile } = options;
-  const ownFile = typeof rejectsFile === "string" ? await openRejectsFile(rejectsFile) : undefined;
+  const ownFile =
+    typeof rejectsFile === "string"
+      ? await openRejectsFile(rejectsFile, [options.file])
+      : undefined;
   try {
     return await importSource(source, {
       ...options,
@@ -178,14 +181,28 @@ async function importSource(source: DumpSource, options: SettledOptions): Promis
     const { host, pid, seen } = deadHolder;
     const takenOver = `process ${pid} on ${host} had this import and was last seen ${seen.toISOString()}: it was taken over`;
     return { ...summary, warnings: [takenOver, ...summary.warnings] };
-  } catch (error) {
+  } catch (thrown) {
+    const error = await unlessChanged(thrown, source);
     if (error instanceof HeapdumpError && error.code === "load/locked") {
       await clearStray(db, dumpName, fresh, patience).catch(() => undefined);
+    }
+    if (error instanceof HeapdumpError && error.code === "decode/changed") {
+      // Nothing of it can be gone on with.
+      await abandonLoad(db, dumpName).catch(() => undefined);
     }
     throw error;
   } finally {
     await lock.release().catch(() => undefined); // A lost server was told of already; a dead lock is taken over.
   }
+}
+
+/** The error, or where its cause may be bytes that the first pass did not see, that the file was changed. */
+async function unlessChanged(error: unknown, source: DumpSource): Promise<unknown> {
+  if (error instanceof HeapdumpError && error.code !== "decode/changed") return error;
+  return source.mustBeUnchanged().then(
+    () => error,
+    (changed: unknown) => changed,
+  );
 }
 
 /** Batches on their way when the lock was lost may have made the collection of a load anew that another has ended. */

@@ -18,19 +18,30 @@ export async function runCommand(main: (invocation: Invocation) => Promise<numbe
   };
   process.on("SIGINT", onSignal);
   process.on("SIGTERM", onSignal);
-  // `heapdump-query … | head` closes our stdout: that is no failure.
-  process.stdout.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "EPIPE") process.exit(exitCodes.ok);
-    throw error;
-  });
+  let lost = false;
+  const onOutputError = (error: NodeJS.ErrnoException): void => {
+    // `heapdump-query … | head` closes our stdout: that is no failure, and what the work came to is told all the same.
+    if (error.code === "EPIPE" || lost) return;
+    lost = true;
+    process.exitCode = printFailure(notWritten(error));
+  };
+  process.stdout.on("error", onOutputError);
+  // `2>&1 | head`: nobody is left to be told, but the work goes on.
+  process.stderr.on("error", () => undefined);
   try {
-    process.exitCode = await main({ argv: process.argv.slice(2), signal: abort.signal });
+    const code = await main({ argv: process.argv.slice(2), signal: abort.signal });
+    process.exitCode = lost ? failures["report/not-written"].exit : code;
   } catch (error) {
     process.exitCode = printFailure(error);
   } finally {
     process.off("SIGINT", onSignal);
     process.off("SIGTERM", onSignal);
   }
+}
+
+function notWritten(error: NodeJS.ErrnoException): HeapdumpError {
+  const reason = error.code === "ENOSPC" ? "the disk is full" : error.message;
+  return new HeapdumpError("report/not-written", `standard output: ${reason}`, { cause: error });
 }
 
 /** Prints `error [code] message` and the fix on stderr; gives the exit code. */

@@ -1,4 +1,5 @@
 import { BsonWriter } from "../bson-writer.js";
+import { HeapdumpError } from "../errors.js";
 import type { ComputedFields, DocumentBlock, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph } from "../../schemas/heap-graph.js";
 import type { LineBlock } from "../../schemas/line-block.js";
@@ -31,6 +32,7 @@ export type DocumentOptions = {
  * The second pass: each record's bytes become a document, with the computed fields added.
  *
  * @param scan - of the first pass over the same bytes
+ * @throws {HeapdumpError} `decode/changed` when they are not the same
  */
 export async function* documentBlocks(
   blocks: AsyncIterable<LineBlock>,
@@ -73,7 +75,7 @@ export async function* documentBlocks(
 
   function writePlain(bytes: Buffer, span: RecordSpan): void {
     const outcome = decodeLine(scan.format, bytes, span);
-    if (!("record" in outcome)) throw new Error("the dump changed between the two passes");
+    if (!("record" in outcome)) throw changed();
     const record = redact === undefined ? outcome.record : redact(outcome.record);
     const known = integerOf[node] as number;
     const id = known === known ? known : (other.get(node) ?? "");
@@ -127,7 +129,13 @@ export async function* documentBlocks(
     }
     if (raw.tooLong !== undefined) lineIndex++;
   }
+  if (node !== heap.graph.nodeCount) throw changed();
   if (documentCount > 0) {
     yield { bson: writer.take(1), documentCount, nodeEnd: node, bytesDone: Infinity };
   }
+}
+
+/** The reader tells by a checksum at its end; this is met before. */
+function changed(): HeapdumpError {
+  return new HeapdumpError("decode/changed", "the dump was changed while it was imported");
 }

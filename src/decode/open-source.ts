@@ -24,18 +24,23 @@ export type DumpSource = {
   /**
    * The whole dump, decompressed; may be read several times. What was whole before damage is given before the error.
    *
-   * @throws {HeapdumpError} `decode/corrupt` when the compressed data is cut or damaged
+   * @throws {HeapdumpError} `decode/corrupt` when the compressed data is cut or damaged; `decode/changed` at the end
+   * of a pass that met other bytes than the first one
    */
   chunks(options?: { signal?: AbortSignal | undefined }): AsyncGenerator<Buffer>;
   /**
    * Reads an uncompressed file from its start into the caller's memory, call by call; 0 at its end. Undefined where
-   * the file is compressed.
+   * the file is compressed. Throws as `chunks` does.
    */
   readInto(options?: { signal?: AbortSignal | undefined }): ReadInto | undefined;
   /** Bytes of the file that the last `chunks()` has read. */
   bytesRead(): number;
   /** Size and checksum of the bytes on disk: tells a changed file. Known once `chunks()` has run to its end. */
   fingerprint(): string | undefined;
+  /**
+   * @throws {HeapdumpError} `decode/changed` when the file is not the one that was opened, by its size and times
+   */
+  mustBeUnchanged(): Promise<void>;
   /** Removes the spool of standard input. */
   close(): Promise<void>;
 };
@@ -51,6 +56,8 @@ export type OpenOptions = {
 const readBytes = 1 << 20;
 /** What stands in a piece when damage is met is lost: small pieces, little loss. Unit: bytes. */
 const inflatedBytes = 32 << 10;
+/** What it is fed with at a time: a piece is held with all that it becomes. Unit: bytes. */
+const deflatedBytes = 64 << 10;
 const firstBytesMax = 64 * 1024;
 const gzipMagic = Buffer.from([0x1f, 0x8b]);
 const zstdMagic = Buffer.from([0x28, 0xb5, 0x2f, 0xfd]);
@@ -94,7 +101,7 @@ async function openSpooled(options: OpenOptions): Promise<DumpSource> {
     if (error instanceof HeapdumpError) throw error;
     throw new HeapdumpError(
       "decode/spool",
-      `cannot keep standard input in ${spoolFolder}: ${reasonOf(error)}`,
+      `cannot keep standard input in ${spoolFolder}: ${spoolReasonOf(error)}`,
       {
         cause: error,
       },
@@ -130,7 +137,7 @@ async function openFile(
     try {
       for await (const chunk of stream as AsyncIterable<Buffer>) {
         bytesRead = passBytes += chunk.length;
-        if (fingerprint === undefined) checksum = checksum.with(chunk);
+        checksum = checksum.with(chunk);
         yield chunk;
       }
     } catch (error) {
@@ -139,7 +146,13 @@ async function openFile(
         cause: error,
       });
     }
-    fingerprint ??= `${passBytes}-${checksum.text()}`;
+    passed(`${passBytes}-${checksum.text()}`);
+  }
+
+  /** Keeps what the first whole pass met; every other one must meet the same. */
+  function passed(found: string): void {
+    fingerprint ??= found;
+    if (found !== fingerprint) throw changed(path);
   }
 
   function readInto(readOptions: { signal?: AbortSignal | undefined } = {}): ReadInto | undefined {
@@ -158,15 +171,15 @@ async function openFile(
         }
         const { bytesRead: count } = await handle.read(buffer, offset, length, bytesRead);
         bytesRead += count;
-        if (fingerprint === undefined) {
-          checksum = checksum.with(buffer.subarray(offset, offset + count));
-          if (count === 0) fingerprint = `${bytesRead}-${checksum.text()}`;
-        }
-        if (count === 0) await handle.close();
-        return count;
+        checksum = checksum.with(buffer.subarray(offset, offset + count));
+        if (count > 0) return count;
+        await handle.close();
+        passed(`${bytesRead}-${checksum.text()}`);
+        return 0;
       } catch (error) {
         await handle?.close().catch(() => undefined);
         if (signal?.aborted === true) throw signal.reason;
+        if (error instanceof HeapdumpError) throw error;
         throw new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
           cause: error,
         });
@@ -192,12 +205,20 @@ async function openFile(
     readInto,
     bytesRead: () => bytesRead,
     fingerprint: () => fingerprint,
+    mustBeUnchanged: async () => {
+      const now = await stat(file).catch(() => undefined);
+      if (now?.size !== size || now.mtime.getTime() !== modifiedAt.getTime()) throw changed(path);
+    },
     close: async () => {
       await reading?.close().catch(() => undefined);
       await close();
     },
   } as const;
   return { ...source, firstBytes: compression === "none" ? head : await firstOf(chunks()) };
+}
+
+function changed(path: string): HeapdumpError {
+  return new HeapdumpError("decode/changed", `${path}: was changed while it was imported`);
 }
 
 async function lookAt(
@@ -264,22 +285,35 @@ async function* decompressed(
       ? zlib.createGunzip
       : (zlib as unknown as { createZstdDecompress: typeof zlib.createGunzip })
           .createZstdDecompress;
-  const stream = Readable.from(raw, { objectMode: false, highWaterMark: readBytes });
   const inflate = create({ chunkSize: inflatedBytes });
+  // Into an array, not from the stream's buffer: a stream that fails forgets what was not read yet, and how much that is
+  // would depend on how fast the reader is. Both passes must get the same.
+  let ready: Buffer[] = [];
+  inflate.on("data", (chunk: Buffer) => ready.push(chunk));
+  const ended = new Promise<void>((resolve, reject) => {
+    inflate.once("end", resolve).once("error", reject);
+  });
+  ended.catch(() => undefined); // Told where it is waited for.
   let fault: unknown;
-  stream.on("error", (error) => inflate.destroy(error));
-  inflate.on("error", (error) => (fault = error));
-  stream.pipe(inflate);
+  const until = async (fed: Promise<void>): Promise<Buffer[]> => {
+    await Promise.race([fed, ended]).catch((error: unknown) => (fault ??= error));
+    const whole = ready;
+    ready = [];
+    return whole;
+  };
   try {
-    for await (const chunk of inflate as AsyncIterable<Buffer>) yield chunk;
-  } catch (error) {
-    const cause = fault ?? error;
-    if (cause instanceof HeapdumpError) throw cause;
-    if ((cause as NodeJS.ErrnoException).code?.startsWith("Z") === true) throw damaged(cause);
-    if ((cause as NodeJS.ErrnoException).code?.startsWith("ERR_Z") === true) throw damaged(cause);
-    throw cause;
+    for await (const chunk of raw) {
+      for (let at = 0; at < chunk.length && !inflate.readableEnded; at += deflatedBytes) {
+        const piece = chunk.subarray(at, at + deflatedBytes);
+        yield* await until(new Promise((done) => inflate.write(piece, () => done())));
+        if (fault !== undefined) throw damaged(fault);
+      }
+    }
+    inflate.end();
+    yield* await until(ended);
+    if (fault !== undefined) throw damaged(fault);
   } finally {
-    stream.destroy();
+    inflate.destroy();
   }
 }
 
@@ -335,10 +369,18 @@ function newChecksum(): Checksum {
   return from(0);
 }
 
+function spoolReasonOf(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException;
+  if (code === "EACCES" || code === "EPERM") return "it may not be written by this user";
+  if (code === "ENOTDIR") return "it is no folder";
+  return reasonOf(error);
+}
+
 function reasonOf(error: unknown): string {
   const { code, message } = error as NodeJS.ErrnoException;
   if (code === "ENOENT") return "there is no such file or folder";
   if (code === "EACCES" || code === "EPERM") return "it may not be read by this user";
   if (code === "ENOSPC") return "the disk is full";
+  if (code === "EROFS") return "the disk is read-only";
   return message;
 }

@@ -1,4 +1,4 @@
-import { open } from "node:fs/promises";
+import { open, stat } from "node:fs/promises";
 import { HeapdumpError } from "../errors.js";
 import type { Reject } from "../../schemas/reject.js";
 
@@ -12,29 +12,55 @@ export type RejectsFile = {
 /**
  * Begins the file anew: an import that goes on tells all of its rejects again.
  *
- * @throws {HeapdumpError} `decode/spool`, here and when it is written
+ * @param dumps - files that it must not be: they would be emptied
+ * @throws {HeapdumpError} `decode/spool`, here and when it is written; `usage/bad-option` when it is one of the dumps
  */
-export async function openRejectsFile(path: string): Promise<RejectsFile> {
-  const handle = await told(open(path, "w", 0o600));
+export async function openRejectsFile(
+  path: string,
+  dumps: readonly string[],
+): Promise<RejectsFile> {
+  for (const dump of dumps) {
+    if (await isSameFile(path, dump)) {
+      throw new HeapdumpError("usage/bad-option", `--rejects-file: ${path} is the dump itself`);
+    }
+  }
+  const handle = await told(path, open(path, "w", 0o600));
   return {
     append: async (file, rejects) => {
       const lines = rejects.map(({ raw, ...reject }) => {
         const line = { file, ...reject, raw_base64: Buffer.from(raw).toString("base64") };
         return `${JSON.stringify(line)}\n`;
       });
-      await told(handle.appendFile(lines.join("")));
+      await told(path, handle.appendFile(lines.join("")));
     },
     close: () => handle.close(),
   };
 }
 
+async function isSameFile(one: string, other: string): Promise<boolean> {
+  const [first, second] = await Promise.all(
+    [one, other].map((path) => stat(path).catch(() => undefined)),
+  );
+  return first !== undefined && first.dev === second?.dev && first.ino === second.ino;
+}
+
 /** A fault of the file, in our words. */
-async function told<T>(work: Promise<T>): Promise<T> {
+async function told<T>(path: string, work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    const reason = code === "ENOSPC" ? "the disk is full" : message;
-    throw new HeapdumpError("decode/spool", `--rejects-file: ${reason}`, { cause: error });
+    throw new HeapdumpError("decode/spool", `--rejects-file: ${path}: ${reasonOf(error)}`, {
+      cause: error,
+    });
   }
+}
+
+function reasonOf(error: unknown): string {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === "ENOENT") return "its folder does not exist";
+  if (code === "EISDIR") return "it is a folder";
+  if (code === "EACCES" || code === "EPERM") return "it may not be written by this user";
+  if (code === "EROFS") return "the disk is read-only";
+  if (code === "ENOSPC") return "the disk is full";
+  return message;
 }

@@ -69,7 +69,7 @@ describe("an import whose own disk is full", function () {
     const args = ["--uri", test.uri, "--db", test.name, file, "--rejects-file", rejects];
     const full = await run("heapdump-import", args);
     assert.equal(full.code, 1, full.stderr);
-    assert.match(full.stderr, /--rejects-file: the disk is full/);
+    assert.match(full.stderr, /--rejects-file: .*the disk is full/);
     assert.equal(await test.db.listCollections({ name: "rejected" }).hasNext(), false);
     resize("64m");
     const again = await run("heapdump-import", args);

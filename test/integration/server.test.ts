@@ -123,7 +123,7 @@ describe("heapdump-server", () => {
     chownSync(folder, 12_345, 12_345);
     const outcome = await server("start");
     assert.equal(outcome.code, 1);
-    assert.match(outcome.stderr, /load\/server-failed\] .*is no folder of this user's/);
+    assert.match(outcome.stderr, /load\/no-home\] .*is no folder of this user's/);
   });
 
   it("says what the server's log says when it does not start", async () => {

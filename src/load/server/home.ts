@@ -1,8 +1,7 @@
 import { createHash } from "node:crypto";
 import { chmod, lstat, mkdir } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
-import envPaths from "env-paths";
+import { isAbsolute, join, resolve } from "node:path";
 import { HeapdumpError } from "../../errors.js";
 
 /** Where a managed server and its binary live. All of it is private to the user. */
@@ -22,13 +21,13 @@ const socketName = "mongodb-27017.sock";
 /**
  * The folders, by HEAPDUMP_HOME or the XDG rules; made on first use, for the user alone.
  *
- * @throws {HeapdumpError} `load/server-failed` when one cannot be made or is another user's
+ * @throws {HeapdumpError} `load/no-home` when one cannot be made or is another user's
  */
 export async function privateHome(environment: NodeJS.ProcessEnv = process.env): Promise<Home> {
-  const paths = envPaths("heapdump-mongo", { suffix: "" });
   const own = folderIn(environment, "HEAPDUMP_HOME");
-  const base = own ?? paths.data;
-  const binaries = folderIn(environment, "HEAPDUMP_CACHE") ?? join(own ?? paths.cache, "binaries");
+  const base = own ?? (await userFolders()).data;
+  const binaries =
+    folderIn(environment, "HEAPDUMP_CACHE") ?? join(own ?? (await userFolders()).cache, "binaries");
   const data = join(base, "data");
   const near = join(base, "run");
   const isNear = Buffer.byteLength(join(near, socketName)) <= socketPathBytesMax;
@@ -48,10 +47,21 @@ export async function privateHome(environment: NodeJS.ProcessEnv = process.env):
 
 /** The folder of all that is kept for the user, made on first use. */
 export async function privateBase(environment: NodeJS.ProcessEnv = process.env): Promise<string> {
-  const base =
-    folderIn(environment, "HEAPDUMP_HOME") ?? envPaths("heapdump-mongo", { suffix: "" }).data;
+  const base = folderIn(environment, "HEAPDUMP_HOME") ?? (await userFolders()).data;
   await makeFolder(base);
   return base;
+}
+
+/** The user's own folders. The package asks for the home when it is loaded, and a user of a container may have none. */
+async function userFolders(): Promise<{ readonly data: string; readonly cache: string }> {
+  try {
+    const { default: envPaths } = await import("env-paths");
+    const paths = envPaths("heapdump-mongo", { suffix: "" });
+    if (isAbsolute(paths.data) && isAbsolute(paths.cache)) return paths;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "ERR_SYSTEM_ERROR") throw error;
+  }
+  throw new HeapdumpError("load/no-home", "this user has no home folder: HOME is not set");
 }
 
 /** A relative folder would be another one in the next working directory. */
@@ -65,11 +75,7 @@ async function makeFolder(folder: string): Promise<void> {
     await mkdir(folder, { recursive: true, mode: 0o700 });
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException;
-    throw new HeapdumpError(
-      "load/server-failed",
-      `${folder} cannot be made (${code}); HEAPDUMP_HOME names another place`,
-      { cause: error },
-    );
+    throw new HeapdumpError("load/no-home", `${folder} cannot be made (${code})`, { cause: error });
   }
 }
 
@@ -77,10 +83,7 @@ async function makeFolder(folder: string): Promise<void> {
 async function makePrivate(folder: string): Promise<void> {
   const status = await lstat(folder);
   if (!status.isDirectory() || (process.getuid !== undefined && status.uid !== process.getuid())) {
-    throw new HeapdumpError(
-      "load/server-failed",
-      `${folder} is no folder of this user's; HEAPDUMP_HOME names another place`,
-    );
+    throw new HeapdumpError("load/no-home", `${folder} is no folder of this user's`);
   }
   await chmod(folder, 0o700);
 }
