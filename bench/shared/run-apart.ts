@@ -11,7 +11,7 @@ export type Outcome = {
 };
 
 /** How often the high-water mark is read; it never falls, so only growth in the last interval is missed. */
-const watchEveryMs = 20;
+const watchEveryMs = 100;
 
 /** Runs a program to its end; a failure carries what it said last. */
 export async function runApart(command: string, words: readonly string[]): Promise<Outcome> {

@@ -99,6 +99,10 @@ export function computedFields(
     writer.reserve(type.length + (className?.length ?? 0) + wordSlack + measuresBytes);
     let at = putWords(writer.view, writer.offset, type);
     if (className !== undefined) at = putWords(writer.view, at, className);
+    writer.offset = at;
+    putAllReferences(writer, node);
+    writer.reserve(measuresBytes);
+    at = writer.offset;
     const depth = measures.depth[node] as number;
     const parent = measures.parent[node] as number;
     const dominator = measures.dominator[node] as number;
@@ -116,7 +120,6 @@ export function computedFields(
         putInt64(view, at + usual.retainedCountAt, measures.retainedCount[node] as number);
         putInt32(view, at + usual.referrerCountAt, measures.referrerCount[node] as number);
         writer.offset = end;
-        endOfBegin(writer, node);
         return;
       }
     }
@@ -132,10 +135,9 @@ export function computedFields(
     at = putInt64(view, at, measures.retainedCount[node] as number);
     at = putWords(view, at, referrerCountKey);
     writer.offset = putInt32(view, at, measures.referrerCount[node] as number);
-    endOfBegin(writer, node);
   }
 
-  function endOfBegin(writer: BsonWriter, node: number): void {
+  function putAllReferences(writer: BsonWriter, node: number): void {
     const from = firstEdge[node] as number;
     const to = firstEdge[node + 1] as number;
     putReferences(writer, from, Math.min(to, from + headReferencesMax));
