@@ -1,8 +1,7 @@
 #!/usr/bin/env node
 import { spawn } from "node:child_process";
 import { createReadStream } from "node:fs";
-import { mkdtemp, rename, rm, rmdir } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { rename, rm, rmdir } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { OnProgress } from "../schemas/progress.js";
@@ -15,6 +14,7 @@ import {
   type Captured,
   type CaptureOptions,
 } from "../src/capture/capture.js";
+import { ensureReplaceable, temporaryFolder } from "../src/capture/out-file.js";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { convertSnapshot } from "./shared/convert-snapshot.js";
 import type { Redaction } from "../src/redaction.js";
@@ -88,6 +88,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
   const common = { redact: redact?.mode, timeoutMs: timeoutS * 1000, signal };
   if (values.convert !== undefined) {
     const out = values.out ?? values.convert.replace(/(\.heapsnapshot)?(\.gz|\.zst)?$/, ".ndjson");
+    await ensureReplaceable(out);
     await convertSnapshot(values.convert, out, { redact, signal });
     process.stdout.write(`${out}\n`);
     return values.db === undefined && values.import !== true
@@ -157,8 +158,9 @@ async function dumpTarget(target: Target, values: Values, common: Common): Promi
   const imports = values.db !== undefined || values.import === true;
   // Between capture and import a dump lies in a private folder.
   const folder =
-    imports && values.out === undefined ? await mkdtemp(join(tmpdir(), "heapdump-")) : undefined;
+    imports && values.out === undefined ? await temporaryFolder("heapdump-") : undefined;
   const file = outFile(target, values, folder);
+  await ensureReplaceable(file);
   await captureTo(target, file, values, common);
   if (folder === undefined) process.stdout.write(`${file}\n`);
   if (!imports) return exitCodes.ok;

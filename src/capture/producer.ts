@@ -14,6 +14,7 @@ import {
 import { HeapdumpError } from "../errors.js";
 import { convertApart } from "./convert-apart.js";
 import { countObjectsThrough, type ObjectCounts } from "./count-objects.js";
+import { ensureReplaceable } from "./out-file.js";
 import { dumpBytesMax, ensureSpace } from "./disk-space.js";
 import { dumpName } from "./dump-name.js";
 import { HeapdumpInspector } from "./inspector-session.js";
@@ -109,6 +110,7 @@ async function dumpAlone(options: DumpOptions): Promise<Dumped> {
     dumpName(options.dir ?? ".", options.file, format, { pid: process.pid, threadId, at }),
     options.file === undefined,
   );
+  await ensureReplaceable(file);
   const folder = dirname(file);
   const heap = v8.getHeapStatistics();
   await ensureSpace(folder, dumpBytesMax(heap.used_heap_size, format === "ndjson"));

@@ -11,7 +11,7 @@ import {
   stat,
   writeFile,
 } from "node:fs/promises";
-import { arch, tmpdir, userInfo } from "node:os";
+import { arch, userInfo } from "node:os";
 import { basename, dirname, join, resolve } from "node:path";
 import { env as environment, kill } from "node:process";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -20,6 +20,7 @@ import { HeapdumpError } from "../errors.js";
 import { textOfMode, type RedactionMode } from "../redaction.js";
 import type { Captured, CaptureOptions } from "./capture.js";
 import type { ObjectCounts } from "./count-objects.js";
+import { temporaryFolder } from "./out-file.js";
 import { readProc, type ProcessInfo } from "./process-info.js";
 import { rubyProcess, type PostponedJob, type RubyProcess } from "./ruby-process.js";
 
@@ -68,7 +69,7 @@ export async function countRuby(
   names: readonly string[],
   options: Omit<CaptureOptions, "file">,
 ): Promise<ObjectCounts> {
-  const folder = await mkdtemp(join(tmpdir(), "heapdump-count-"));
+  const folder = await temporaryFolder("heapdump-count-");
   try {
     const file = join(folder, "counts.json");
     await inChildOf(info, { mode: "count", names }, file, options);

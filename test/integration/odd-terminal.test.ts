@@ -1,10 +1,11 @@
 import assert from "node:assert/strict";
-import { spawn, spawnSync } from "node:child_process";
+import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
   existsSync,
   linkSync,
+  lstatSync,
   mkdtempSync,
   openSync,
   readFileSync,
@@ -16,6 +17,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { MongoClient } from "mongodb";
+import { writeTextfile } from "../../bin/shared/write-textfile.js";
 import { startMongod, testEnvironment, type OwnMongod } from "../support/mongod.js";
 import { repositoryPath } from "../support/run.js";
 import { skipBecause } from "../support/skip-because.js";
@@ -144,6 +146,49 @@ describe("the commands in odd places", function () {
     );
     assert.equal(gone.status, 3, gone.stderr);
     assert.match(gone.stderr, /^next: .*heapdump-query/m);
+  });
+
+  it("put no dump in the place of a folder or a device", async () => {
+    const pipe = join(folder, "pipe");
+    execFileSync("mkfifo", [pipe]);
+    const link = join(folder, "stdout");
+    symlinkSync("/proc/self/fd/1", link);
+    for (const out of [folder, pipe, link]) {
+      for (const what of [
+        ["--convert", dump],
+        ["--pid", String(process.pid)],
+      ]) {
+        const { status, stderr } = spawnSync(
+          process.execPath,
+          [repositoryPath("dist/bin/heapdump-dump.js"), ...what, "--out", out],
+          { env: testEnvironment(), encoding: "utf8" },
+        );
+        assert.equal(status, 2, stderr);
+        assert.match(stderr, /usage\/bad-option.*: is (a folder|no regular file), a dump cannot/);
+      }
+    }
+    assert.ok(lstatSync(pipe).isFIFO());
+    assert.ok(lstatSync(link).isSymbolicLink());
+    // Metrics are written to where it leads.
+    const reader = spawn("cat", [pipe], { stdio: ["ignore", "pipe", "inherit"] });
+    const read = once(reader.stdout, "data") as Promise<[Buffer]>;
+    await writeTextfile(pipe, "heapdump 1\n", 0o644);
+    assert.equal((await read)[0].toString(), "heapdump 1\n");
+    assert.ok(lstatSync(pipe).isFIFO());
+  });
+
+  it("say that there is no folder for temporary files, before the process is asked", () => {
+    const { status, stderr } = spawnSync(
+      process.execPath,
+      [
+        ...[repositoryPath("dist/bin/heapdump-dump.js"), "--pid", String(process.pid)],
+        ...["--import", "--uri", mongod.uri],
+      ],
+      { env: { ...testEnvironment(), TMPDIR: join(folder, "nowhere") }, encoding: "utf8" },
+    );
+    assert.equal(status, 1, stderr);
+    assert.match(stderr, /capture\/no-space.*nowhere \(ENOENT\); TMPDIR names another place/);
+    assert.doesNotMatch(stderr, stack);
   });
 
   it("work for a user without a name and a home, who is told where one is needed", async function () {
