@@ -7,9 +7,15 @@ export type HeapIds = {
   readonly other: ReadonlyMap<number, string | bigint>;
 };
 
+/** Bytes in front of a block's documents, in the same memory. */
+export const blockRoom = 16;
+
 /** Ready BSON from `decode/`, to be sent as it is by `load/`. */
 export type DocumentBlock = {
-  /** Whole documents, one behind the other. The receiver's until it calls `release`. */
+  /**
+   * Whole documents, one behind the other. The receiver's until it calls `release`, with `blockRoom` bytes in front of
+   * them: the head of a message need not be written elsewhere.
+   */
   readonly bson: Buffer;
   /** Gives the memory back, to be written again: allocating it anew costs more than filling it. */
   readonly release?: () => void;

@@ -9,11 +9,14 @@ export class BsonWriter {
   /** Of the same bytes. */
   view: DataView;
   /** Where the next byte goes. */
-  offset = 0;
+  offset: number;
+  private readonly room: number;
 
-  constructor(initialBytes = 1 << 20) {
+  /** @param room - bytes left free before the first document */
+  constructor(initialBytes = 1 << 20, room = 0) {
     this.bytes = Buffer.allocUnsafeSlow(initialBytes);
     this.view = viewOver(this.bytes);
+    this.room = this.offset = room;
   }
 
   /** Makes room for `more` bytes behind `offset`. Callers that write to `bytes` themselves must call it first. */
@@ -28,10 +31,10 @@ export class BsonWriter {
 
   /** Gives what was written and goes on in another buffer: the old one belongs to the caller. */
   take(next: Buffer | number = this.bytes.length): Buffer {
-    const taken = this.bytes.subarray(0, this.offset);
+    const taken = this.bytes.subarray(this.room, this.offset);
     this.bytes = typeof next === "number" ? Buffer.allocUnsafeSlow(next) : next;
     this.view = viewOver(this.bytes);
-    this.offset = 0;
+    this.offset = this.room;
     return taken;
   }
 

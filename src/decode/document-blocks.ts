@@ -1,6 +1,11 @@
 import { BsonWriter } from "../bson-writer.js";
 import { HeapdumpError } from "../errors.js";
-import type { ComputedFields, DocumentBlock, HeapIds } from "../../schemas/document-block.js";
+import {
+  blockRoom,
+  type ComputedFields,
+  type DocumentBlock,
+  type HeapIds,
+} from "../../schemas/document-block.js";
 import type { HeapGraph } from "../../schemas/heap-graph.js";
 import type { LineBlock } from "../../schemas/line-block.js";
 import { decodeLine, recordSpan, type RecordSpan } from "./decode-line.js";
@@ -46,7 +51,7 @@ export async function* documentBlocks(
   const nodeFirst = options.nodeFirst ?? 0;
   const transcode = transcoderOf(scan.format);
   const plain = options.plain === true || redact !== undefined;
-  const writer = new BsonWriter(blockBytes + headroomBytes);
+  const writer = new BsonWriter(blockBytes + headroomBytes, blockRoom);
   const spare: Buffer[] = [];
   let node = 0;
   let documentCount = 0;

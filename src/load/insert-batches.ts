@@ -1,7 +1,7 @@
 import { BSON, MongoServerError, type Db, type Document, type WriteConcernSettings } from "mongodb";
 import pLimit from "p-limit";
 import { HeapdumpError } from "../errors.js";
-import type { DocumentBlock } from "../../schemas/document-block.js";
+import { blockRoom, type DocumentBlock } from "../../schemas/document-block.js";
 import { isTransient, judge, patiently, type Patience } from "./patience.js";
 import { documentsIn, rawInsert, type InsertAnswer } from "./raw-insert.js";
 
@@ -57,7 +57,8 @@ export async function insertBatches(
 
   async function send(entry: Pending): Promise<void> {
     try {
-      if (failure === undefined) await insertBlock(db, collection, entry.block.bson, options);
+      if (failure === undefined)
+        await insertBlock(db, collection, entry.block.bson, options, blockRoom);
       if (failure !== undefined) return;
       entry.done = true;
       entry.block.release?.();
@@ -87,16 +88,21 @@ export async function insertBatches(
 
 type Pending = { block: DocumentBlock; done: boolean };
 
-/** Inserts one block, whatever it takes. */
+/**
+ * Inserts one block, whatever it takes.
+ *
+ * @param room - bytes before the documents that may be overwritten
+ */
 async function insertBlock(
   db: Db,
   collection: string,
   bson: Buffer,
   options: InsertOptions,
+  room = 0,
 ): Promise<void> {
   try {
     await patiently(async () => {
-      const answer = await rawInsert(db, collection, bson, options.writeConcern);
+      const answer = await rawInsert(db, collection, bson, options.writeConcern, room);
       await settle(db, collection, bson, answer, options);
     }, options);
   } catch (error) {

@@ -12,8 +12,11 @@ export type InsertAnswer = {
   readonly writeConcernError?: { readonly code: number; readonly errmsg: string };
 };
 
-type Sequence = { push(document: object, bytes: Uint8Array): number };
+type Sequence = { push(document: object, bytes: Uint8Array): number; toBin(): Uint8Array };
 type SequenceClass = new (field: string) => Sequence;
+
+/** Bytes of a message's section before its documents: kind, length, field and NUL. @see OP_MSG, section kind 1 */
+export const sectionRoom = 1 + 4 + "documents".length + 1;
 
 /**
  * The driver's own carrier of serialised documents. It is internal: this file alone knows it, and does without it
@@ -37,15 +40,52 @@ function findSequenceClass(): SequenceClass | undefined {
   }
 }
 
+/** Whether a section that is made in place is the one that the driver makes. */
+const canBeInPlace = isInPlaceSame();
+
+function isInPlaceSame(): boolean {
+  if (sequenceClass === undefined) return false;
+  try {
+    const memory = Buffer.concat([Buffer.alloc(sectionRoom), BSON.serialize({ _id: 1 })]);
+    const theirs = new sequenceClass("documents");
+    theirs.push({}, memory.subarray(sectionRoom));
+    return sectionInPlace(memory).equals(theirs.toBin());
+  } catch {
+    return false;
+  }
+}
+
+/** Fills the room before the documents. */
+function sectionInPlace(section: Buffer): Buffer {
+  section[0] = 1;
+  section.writeInt32LE(section.length - 1, 1);
+  section.write("documents\0", 5, "latin1");
+  return section;
+}
+
+/** The driver would copy the documents into the section: four megabytes, of new memory each time. */
+function sequenceOf(sequence: SequenceClass, bson: Buffer, room: number): Sequence {
+  const documents = new sequence("documents");
+  documents.push({}, bson);
+  if (!canBeInPlace || room < sectionRoom) return documents;
+  const start = bson.byteOffset - sectionRoom;
+  const section = sectionInPlace(Buffer.from(bson.buffer, start, sectionRoom + bson.length));
+  documents.toBin = () => section;
+  return documents;
+}
+
 /**
  * Inserts documents that are BSON already, one behind the other, unordered. Pooling, authentication and TLS are the
  * driver's; no document is parsed or serialised again.
+ *
+ * @param room - bytes before the documents, in the same memory, that may be overwritten
  */
 export async function rawInsert(
   db: Db,
   collection: string,
   bson: Buffer,
   writeConcern: WriteConcernSettings,
+  room = 0,
 ): Promise<InsertAnswer> {
   let documents: unknown;
   if (sequenceClass === undefined) {
@@ -54,9 +94,7 @@ export async function rawInsert(
       BSON.deserialize(bytes, { promoteValues: false, promoteLongs: false }),
     );
   } else {
-    const sequence = new sequenceClass("documents");
-    sequence.push({}, bson);
-    documents = sequence;
+    documents = sequenceOf(sequenceClass, bson, room);
   }
   const answer = await db.command({ insert: collection, documents, ordered: false, writeConcern });
   return answer as unknown as InsertAnswer;

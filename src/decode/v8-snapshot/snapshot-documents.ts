@@ -1,5 +1,9 @@
 import { BsonWriter, writeDecimal } from "../../bson-writer.js";
-import type { ComputedFields, DocumentBlock } from "../../../schemas/document-block.js";
+import {
+  blockRoom,
+  type ComputedFields,
+  type DocumentBlock,
+} from "../../../schemas/document-block.js";
 import { closeDocument } from "../split-document.js";
 import { isNamedByConstructor, stringTypes } from "./class-names.js";
 import type { SnapshotRedactor } from "./redact-snapshot.js";
@@ -34,7 +38,7 @@ export function* snapshotDocuments(
   const isString = nodeTypes.map((type) => stringTypes.has(type));
   const isClassName = nodeTypes.map(isNamedByConstructor);
   const references = referenceWriter(snapshot, redact);
-  const writer = new BsonWriter(1 << 16);
+  const writer = new BsonWriter(1 << 16, blockRoom);
   const locations = locationsInOrder(snapshot);
   let location = 0;
   let documentCount = 0;
