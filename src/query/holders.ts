@@ -1,12 +1,15 @@
 import type { Document } from "mongodb";
 import type { HeapDocument, QueryContext, StoredId } from "./define-query.js";
+import { chainViewOf } from "../../schemas/collection-names.js";
 import { documentsById } from "./documents-by-id.js";
 import { isList, labelFields, labelOf, listTypes } from "./object-labels.js";
 
 /** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
 const namedReferencesMax = 64;
-/** Levels of the dominator tree climbed. */
+/** Levels of the dominator tree that are climbed together; from then on it is a list, whose levels are many. */
 const roundsMax = 240;
+/** Levels of a list asked for at once: a server keeps them all in 100 MB. */
+const levelsAtOnce = 10_000;
 
 /** A holder as the rounds see it. */
 export type Holder = {
@@ -67,6 +70,45 @@ type Link = {
 };
 const linkFields: Document = { dominator: 1, retained_count: 1 };
 
+/** The objects that dominate this one, nearest first, itself in front: up to `until`, or the last one. */
+async function wayUp(
+  id: StoredId,
+  { db, dump, signal }: QueryContext,
+  until: (link: Link) => boolean = () => false,
+): Promise<readonly Link[]> {
+  const way: Link[] = [];
+  let next: StoredId | undefined = id;
+  while (next !== undefined) {
+    signal?.throwIfAborted();
+    const links = await db
+      .collection(dump.collection)
+      .aggregate<Link & { readonly level: number }>([
+        { $match: { _id: next as never } },
+        {
+          $graphLookup: {
+            from: chainViewOf(dump.collection),
+            startWith: "$_id",
+            connectFromField: "dominator",
+            connectToField: "_id",
+            as: "links",
+            depthField: "level",
+            maxDepth: levelsAtOnce - 1,
+          },
+        },
+        { $unwind: "$links" },
+        { $replaceWith: "$links" },
+        { $project: { ...linkFields, level: 1 } },
+      ])
+      .toArray();
+    links.sort((one, two) => Number(one.level) - Number(two.level));
+    const end = links.findIndex(until);
+    if (end >= 0) return [...way, ...links.slice(0, end + 1)];
+    for (const link of links) way.push(link);
+    next = links.at(-1)?.dominator;
+  }
+  return way;
+}
+
 /**
  * Those of the objects that are members, or dominated by one.
  *
@@ -76,20 +118,27 @@ export async function dominatedBy(
   members: ReadonlySet<StoredId>,
   largest: number,
   objects: readonly StoredId[],
-  { db, dump, signal }: QueryContext,
+  context: QueryContext,
 ): Promise<ReadonlySet<StoredId>> {
+  const { db, dump, signal } = context;
   const inside = new Set<StoredId>();
   if (members.size === 0) return inside;
   const aboveOf = new Map<StoredId, StoredId | undefined>();
   let climbing = new Set(objects);
-  for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
+  const mayBeInside = ({ retained_count: count = 0 }: Link): boolean => Number(count) < largest;
+  for (let round = 0; climbing.size > 0; round++) {
     const outside = [...climbing].filter((id) => !members.has(id) && !aboveOf.has(id));
-    const links = await documentsById<Link>(db, dump.collection, outside, linkFields, signal);
-    climbing = new Set();
-    for (const { _id, dominator, retained_count: count = 0 } of links) {
-      const above = Number(count) < largest ? dominator : undefined;
-      aboveOf.set(_id, above);
-      if (above !== undefined) climbing.add(above);
+    const [one] = outside;
+    const isEnd = (link: Link): boolean => members.has(link._id) || !mayBeInside(link);
+    const links =
+      round < roundsMax || one === undefined
+        ? await documentsById<Link>(db, dump.collection, outside, linkFields, signal)
+        : await wayUp(one, context, isEnd);
+    climbing = new Set(round < roundsMax ? [] : outside.slice(1));
+    for (const link of links) {
+      const above = mayBeInside(link) ? link.dominator : undefined;
+      aboveOf.set(link._id, above);
+      if (above !== undefined && !aboveOf.has(above) && !members.has(link._id)) climbing.add(above);
     }
   }
   // Each link is followed once: what is found for one object holds for all that were passed.
@@ -158,29 +207,26 @@ export async function commonDominator(
   }
   const [first] = dominators;
   if (first === undefined) return undefined;
-  // The chain above the first one, nearest first: the answer stands in it.
-  const chain: StoredId[] = [];
-  let link: StoredId | undefined = first;
-  for (let round = 0; link !== undefined && round < roundsMax; round++) {
-    chain.push(link);
-    await learn([link], known, context);
-    link = known.get(link)?.dominator;
-  }
+  // The answer stands in the way up from the first one.
+  const chain = (await wayUp(first, context)).map(({ _id }) => _id);
   const place = new Map(chain.map((id, index) => [id, index]));
   let nearest = 0;
   let climbing = new Set(dominators);
-  for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
+  for (let round = 0; climbing.size > 0; round++) {
     const higher: StoredId[] = [];
     for (const id of climbing) {
       const at = place.get(id);
       if (at === undefined) higher.push(id);
       else nearest = Math.max(nearest, at);
     }
-    await learn(higher, known, context);
     const next = new Set<StoredId>();
+    if (round < roundsMax) await learn(higher, known, context);
     for (const id of higher) {
-      const above = known.get(id)?.dominator;
-      if (above === undefined) return undefined;
+      const above =
+        round < roundsMax
+          ? known.get(id)?.dominator
+          : (await wayUp(id, context, (link) => place.has(link._id))).at(-1)?._id;
+      if (above === undefined || above === id) return undefined;
       next.add(above);
     }
     climbing = next;

@@ -76,8 +76,42 @@ describe("what retainers says is retained", () => {
       assert.deepEqual(await toldOf("list", { class_name: "Line", ...more }), [1000, 40_000]);
     }
     // The first one and some far below it: many levels are climbed.
-    const ids = [0, 150, 170].map(idOf);
-    assert.deepEqual(await toldOf("list", { _id: { $in: ids } }), [1000, 40_000]);
+    for (const some of [
+      [0, 150, 170],
+      [0, 600, 900],
+    ]) {
+      const ids = some.map(idOf);
+      assert.deepEqual(await toldOf("list", { _id: { $in: ids } }), [1000, 40_000]);
+    }
+  });
+
+  it("names the closest common dominator, however far down a list it is", async () => {
+    const length = 1000;
+    const list = Array.from({ length }, (_, at) => ({
+      ...{ className: "Line", type: "OBJECT" },
+      to: at < length - 1 ? [at + 1, length + at] : [length + at],
+    }));
+    const held = list.map(() => ({ className: "Order", type: "STRUCT", to: [] }));
+    await stored("held", [...list, ...held], 1);
+    for (const places of [
+      [300, 900],
+      [900, 300],
+      [20, 290, 700],
+      [999, 998],
+      [0, 999],
+    ]) {
+      const where = { _id: { $in: places.map((at) => idOf(length + at)) } };
+      const table = await ask(
+        test.db,
+        queryNamed("retainers"),
+        { where },
+        { dump: "held", limit: 20 },
+      );
+      const [row, ...others] = table.rows;
+      assert.equal(others.length, 0);
+      assert.equal(row?.["count"], places.length);
+      assert.equal(Number(row["dominator_id"]), idOf(Math.min(...places)));
+    }
   });
 });
 
