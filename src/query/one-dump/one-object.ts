@@ -67,18 +67,18 @@ function weakNotes(rows: readonly Record<string, unknown>[]): string[] {
 export async function mustExist(id: StoredId, context: QueryContext): Promise<void> {
   const found = await context.objects.findOne({ _id: id }, { projection: { _id: 1 } });
   if (found !== null) return;
-  const near =
-    typeof id === "string"
-      ? []
-      : await context.objects
-          .aggregate<HeapDocument>([
-            { $match: { _id: { $lte: id } } },
-            { $sort: { _id: -1 } },
-            { $limit: 1 },
-            { $project: { _id: 1 } },
-          ])
-          .toArray();
-  const hint = near[0] === undefined ? "" : `; the nearest below it is ${idText(near[0]._id)}`;
+  const nearest = async (side: "$lt" | "$gt"): Promise<HeapDocument[]> =>
+    context.objects
+      .aggregate<HeapDocument>([
+        { $match: { _id: { [side]: id } } },
+        { $sort: { _id: side === "$lt" ? -1 : 1 } },
+        { $limit: 1 },
+        { $project: labelFields },
+      ])
+      .toArray();
+  const near = typeof id === "string" ? [] : [...(await nearest("$lt")), ...(await nearest("$gt"))];
+  const told = near.map((object) => `${idText(object._id)} (${labelOf(object)})`);
+  const hint = told.length === 0 ? "" : `; nearest to it: ${told.join(", ")}`;
   throw new HeapdumpError(
     "query/not-found",
     `no object ${idText(id)} in ${context.dump._id}${hint}`,
