@@ -28,7 +28,8 @@ export type DocumentBlock = {
 
 /** Writes what the analysis found into documents that `decode/` writes: `load/` gives it, for every format. */
 export type ComputedFields = {
-  /** Writes `_id`, `type`, `class_name`, `depth` … `references` of a node into the document that was just begun. */
+  readonly idOf: (node: number) => number | string | bigint;
+  /** Writes `_id`, `type`, `class_name`, `references`, `depth` … of a node into the document that was just begun. */
   readonly begin: (writer: BsonWriter, node: number) => void;
   /**
    * Writes the continuation documents of a node with more references than one document holds.

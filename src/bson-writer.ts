@@ -126,6 +126,12 @@ export class BsonWriter {
     this.stringValue(value);
   }
 
+  /** An object's id: int64, or text. */
+  id(name: string, id: number | string | bigint): void {
+    if (typeof id === "string") this.string(name, id);
+    else this.int64(name, id);
+  }
+
   /** Length, bytes and NUL, without type or name. Lone surrogates become U+FFFD, as Buffer writes them. */
   stringValue(value: string): void {
     this.reserve(value.length * 3 + 5);

@@ -13,7 +13,7 @@ import { encodeRecord } from "./encode-record.js";
 import type { HeapRecord } from "./heap-record.js";
 import type { Scan } from "./scan-dump.js";
 import { sealed } from "./scan-lines.js";
-import { closeDocument } from "./split-document.js";
+import { closeDocument, openDocument, type OpenDocument } from "./split-document.js";
 import { transcoderOf } from "./transcode-record.js";
 
 /** A block of documents is closed at this size: large enough that a message's overhead is nothing. Unit: bytes. */
@@ -63,31 +63,23 @@ export async function* documentBlocks(
   };
 
   function write(bytes: Buffer, span: RecordSpan): void {
-    const start = writer.begin();
     edgeFirst = firstEdge[node] as number;
     references.count = (firstEdge[node + 1] as number) - edgeFirst;
-    if (!plain) {
-      computed.begin(writer, node);
-      if (transcode(bytes, span, writer, references)) {
-        writer.end(start);
-        documentCount += 1 + computed.continue(writer, node, 1);
-        return;
-      }
+    const open = openDocument(writer, computed, node);
+    if (!plain && transcode(bytes, span, writer, references)) {
+      writer.end(open.start);
+      documentCount += 1 + computed.continue(writer, node, 1);
+      return;
     }
-    writer.offset = start;
-    writePlain(bytes, span);
+    writer.offset = open.ownFrom;
+    writePlain(bytes, span, open);
   }
 
-  function writePlain(bytes: Buffer, span: RecordSpan): void {
+  function writePlain(bytes: Buffer, span: RecordSpan, open: OpenDocument): void {
     const outcome = decodeLine(scan.format, bytes, span);
     if (!("record" in outcome)) throw changed();
     const record = redact === undefined ? outcome.record : redact(outcome.record);
-    const known = integerOf[node] as number;
-    const id = known === known ? known : (other.get(node) ?? "");
     let edge = 0;
-    const start = writer.begin();
-    computed.begin(writer, node);
-    const ownFrom = writer.offset;
     encodeRecord(writer, scan.format, record, (reference) => {
       if (edge >= references.count) return false;
       const target = edgeTo[edgeFirst + edge] as number;
@@ -97,14 +89,7 @@ export async function* documentBlocks(
       if (same) edge++;
       return same;
     });
-    documentCount += closeDocument(
-      writer,
-      { start, ownFrom },
-      id,
-      computed,
-      node,
-      documentBytesMax,
-    );
+    documentCount += closeDocument(writer, open, computed, node, documentBytesMax);
   }
 
   for await (const raw of blocks) {

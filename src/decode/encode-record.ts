@@ -70,20 +70,14 @@ type State = {
   readonly duplicates: { path: string; value: JsonValue }[];
 };
 
-/** An id under a name: int64, or text. */
-export function writeId(writer: BsonWriter, name: string, id: ObjectId): void {
-  if (typeof id === "string") writer.string(name, id);
-  else writer.int64(name, id);
-}
-
 function writeClass(writer: BsonWriter, value: JsonValue): void {
   if (value === null) writer.null("class");
   else if (typeof value === "number" || typeof value === "bigint") {
-    writeId(writer, "class", idOf(value));
+    writer.id("class", idOf(value));
   } else if (value instanceof JsonDouble) writer.int64("class", value.value);
   else if (value instanceof BrokenText) writer.string("class", value.text);
   else if (typeof value === "string") {
-    if (/^0x[0-9a-f]{1,16}$/.test(value)) writeId(writer, "class", idOfAddress(value));
+    if (/^0x[0-9a-f]{1,16}$/.test(value)) writer.id("class", idOfAddress(value));
     else writer.string("class", value);
   }
 }

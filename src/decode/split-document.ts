@@ -8,25 +8,36 @@ const pieceBytes = 4 << 20;
 /** Elements of an array in one piece, as for references. */
 const pieceElementsMax = 10_000;
 
+/** Where a document begins, and where the record's own fields do, behind the computed ones. */
+export type OpenDocument = { readonly start: number; readonly ownFrom: number };
+
+/** Begins a node's document with its computed fields: the record's own come next. */
+export function openDocument(
+  writer: BsonWriter,
+  computed: ComputedFields,
+  node: number,
+): OpenDocument {
+  const start = writer.begin();
+  computed.begin(writer, node);
+  return { start, ownFrom: writer.offset };
+}
+
 /**
  * Ends a document, and writes what one document cannot hold into continuation documents.
  *
- * @param at - where the document begins, and where the record's own fields do, behind the computed ones
  * @param documentBytesMax - a document above it is split
  * @returns how many documents were written, this one included
  */
 export function closeDocument(
   writer: BsonWriter,
-  at: { readonly start: number; readonly ownFrom: number },
-  id: number | string | bigint,
+  { start, ownFrom }: OpenDocument,
   computed: ComputedFields,
   node: number,
   documentBytesMax: number,
 ): number {
-  const { start, ownFrom } = at;
   writer.end(start);
-  const parts =
-    writer.offset - start > documentBytesMax ? splitDocument(writer, start, ownFrom, id) : 0;
+  const isTooLarge = writer.offset - start > documentBytesMax;
+  const parts = isTooLarge ? splitDocument(writer, start, ownFrom, computed.idOf(node)) : 0;
   return 1 + parts + computed.continue(writer, node, parts + 1);
 }
 
@@ -64,8 +75,7 @@ function splitDocument(
   pieces.forEach((piece, index) => {
     const document = writer.begin();
     writer.string("_id", `${id}#${index + 1}`);
-    if (typeof id === "string") writer.string("part_of", id);
-    else writer.int64("part_of", id);
+    writer.id("part_of", id);
     writer.integer("part", index + 1);
     writer.string("field", piece.field);
     writer.integer("first", piece.first);

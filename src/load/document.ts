@@ -56,7 +56,7 @@ export function computedFields(
     }
     const id = idOf(node);
     writer.offset = at;
-    writeId(writer, key.name, id);
+    writer.id(key.name, id);
     writer.reserve(measuresBytes);
     return writer.offset;
   }
@@ -152,7 +152,7 @@ export function computedFields(
     for (let slice = from; slice < to; slice += partReferencesMax) {
       const start = writer.begin();
       writer.string("_id", `${idOf(node)}#${part}`);
-      writeId(writer, "part_of", idOf(node));
+      writer.id("part_of", idOf(node));
       writer.integer("part", part);
       putReferences(writer, slice, Math.min(to, slice + partReferencesMax));
       writer.end(start);
@@ -161,7 +161,7 @@ export function computedFields(
     return part - partFirst;
   }
 
-  return { begin, continue: continueNode };
+  return { idOf, begin, continue: continueNode };
 }
 
 /** The measures of an object that has them all. */
@@ -196,11 +196,6 @@ type IdKey = { readonly name: string; readonly words: Words };
 
 function idKeyOf(name: string): IdKey {
   return { name, words: wordsOf(element(0x12, name)) };
-}
-
-function writeId(writer: BsonWriter, name: string, id: number | string | bigint): void {
-  if (typeof id === "string") writer.string(name, id);
-  else writer.int64(name, id);
 }
 
 function textElement(key: Buffer, text: string): Buffer {

@@ -23,9 +23,11 @@ function identityOf(
   ids: readonly (number | string | bigint)[],
   types: readonly string[],
 ): ComputedFields {
+  const idOf = (node: number): number | string | bigint => ids[node] as number | string | bigint;
   return {
+    idOf,
     begin: (writer, node) => {
-      const id = ids[node] as number | string | bigint;
+      const id = idOf(node);
       if (typeof id === "string") writer.string("_id", id);
       else writer.int64("_id", id);
       writer.string("type", types[node] as string);

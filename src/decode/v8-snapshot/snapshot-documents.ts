@@ -4,7 +4,7 @@ import {
   type ComputedFields,
   type DocumentBlock,
 } from "../../../schemas/document-block.js";
-import { closeDocument } from "../split-document.js";
+import { closeDocument, openDocument } from "../split-document.js";
 import { isNamedByConstructor, stringTypes } from "./class-names.js";
 import type { SnapshotRedactor } from "./redact-snapshot.js";
 import type { Snapshot } from "./read-snapshot.js";
@@ -32,7 +32,7 @@ export function* snapshotDocuments(
   snapshot: Snapshot,
   options: SnapshotDocumentOptions,
 ): Generator<DocumentBlock> {
-  const { nodeCount, nodeTypes, typeOf, nameOf, idOf, selfSize, strings } = snapshot;
+  const { nodeCount, nodeTypes, typeOf, nameOf, selfSize, strings } = snapshot;
   const { computed, redact } = options;
   const stringBytesMax = options.stringBytesMax ?? stringBytesMaxDefault;
   const isString = nodeTypes.map((type) => stringTypes.has(type));
@@ -78,10 +78,7 @@ export function* snapshotDocuments(
   }
 
   function write(node: number): void {
-    const start = writer.begin();
-    const id = idOf[node] as number;
-    computed.begin(writer, node);
-    const ownFrom = writer.offset;
+    const open = openDocument(writer, computed, node);
     writeName(node);
     writer.integer("memsize", selfSize[node] as number);
     const detachedness = snapshot.detachednessOf?.[node] ?? 0;
@@ -93,14 +90,7 @@ export function* snapshotDocuments(
     }
     writeLocation(node);
     references(writer, node);
-    documentCount += closeDocument(
-      writer,
-      { start, ownFrom },
-      id,
-      computed,
-      node,
-      documentBytesMax,
-    );
+    documentCount += closeDocument(writer, open, computed, node, documentBytesMax);
   }
 
   function writeLocation(node: number): void {
