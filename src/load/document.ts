@@ -23,7 +23,6 @@ const depthKey = wordsOf(element(0x10, "depth"));
 const retainedSizeKey = wordsOf(element(0x12, "retained_size"));
 const retainedCountKey = wordsOf(element(0x12, "retained_count"));
 const referrerCountKey = wordsOf(element(0x10, "referrer_count"));
-const usual = measuresTemplate();
 /** Room for the id and the measures where ids are integers. */
 const measuresBytes = 256;
 
@@ -106,23 +105,6 @@ export function computedFields(
     const depth = measures.depth[node] as number;
     const parent = measures.parent[node] as number;
     const dominator = measures.dominator[node] as number;
-    if (parent >= 0 && dominator >= 0) {
-      // Nearly all objects, and the ids nearly all numbers: all names at once, and the values into the gaps.
-      const parentId = integerOf[parent] as number;
-      const dominatorId = integerOf[dominator] as number;
-      if (parentId === parentId && dominatorId === dominatorId) {
-        const { view } = writer;
-        const end = putWords(view, at, usual.words);
-        putInt32(view, at + usual.depthAt, depth);
-        putInt64(view, at + usual.parentAt, parentId);
-        putInt64(view, at + usual.dominatorAt, dominatorId);
-        putInt64(view, at + usual.retainedSizeAt, measures.retainedSize[node] as number);
-        putInt64(view, at + usual.retainedCountAt, measures.retainedCount[node] as number);
-        putInt32(view, at + usual.referrerCountAt, measures.referrerCount[node] as number);
-        writer.offset = end;
-        return;
-      }
-    }
     if (depth >= 0) {
       at = putInt32(writer.view, putWords(writer.view, at, depthKey), depth);
       if (parent >= 0) at = putId(writer, at, parentKey, parent);
@@ -162,34 +144,6 @@ export function computedFields(
   }
 
   return { idOf, begin, continue: continueNode };
-}
-
-/** The measures of an object that has them all. */
-function measuresTemplate(): {
-  readonly words: Words;
-  readonly depthAt: number;
-  readonly parentAt: number;
-  readonly dominatorAt: number;
-  readonly retainedSizeAt: number;
-  readonly retainedCountAt: number;
-  readonly referrerCountAt: number;
-} {
-  const parts: Buffer[] = [];
-  let at = 0;
-  const gap = (key: { readonly bytes: Uint8Array }, valueBytes: number): number => {
-    parts.push(Buffer.from(key.bytes), Buffer.alloc(valueBytes));
-    at += key.bytes.length + valueBytes;
-    return at - valueBytes;
-  };
-  const places = {
-    depthAt: gap(depthKey, 4),
-    parentAt: gap(parentKey.words, 8),
-    dominatorAt: gap(dominatorKey.words, 8),
-    retainedSizeAt: gap(retainedSizeKey, 8),
-    retainedCountAt: gap(retainedCountKey, 8),
-    referrerCountAt: gap(referrerCountKey, 4),
-  };
-  return { words: wordsOf(Buffer.concat(parts)), ...places };
 }
 
 type IdKey = { readonly name: string; readonly words: Words };
