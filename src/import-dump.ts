@@ -32,7 +32,7 @@ import {
   serverRejects,
   type LoadTarget,
 } from "./load/load.js";
-import { indexGroupsOf, refersToNumbers } from "./load/indexes.js";
+import { refersToNumbers } from "./load/indexes.js";
 import { watchIndexBuilds } from "./load/index-progress.js";
 import { patiently, type Patience } from "./load/patience.js";
 import { storedRejects } from "./load/rejects.js";
@@ -352,14 +352,13 @@ async function loadLocked(
       ? shapesOf(heap.graph, measures, heap.labels, heap.ids)
       : undefined,
   }));
-  const numberReferences = refersToNumbers(heap.ids, measures);
   const entry: DumpEntry = {
     ...fresh,
     ...heap.facts,
     fingerprint,
     truncated: heap.truncated,
     counters: countersOf(heap, measures),
-    number_references: numberReferences,
+    number_references: refersToNumbers(heap.ids, measures),
     ...(heap.labels.typeNames.length > typesMax ? {} : { types: [...heap.labels.typeNames] }),
     ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
   };
@@ -369,7 +368,6 @@ async function loadLocked(
     if (options.shard !== undefined) await shardLoading(target, options.shard, heap.ids);
     await recordScan(target, { ...fields, checkpoint: { records: 0, documents: 0 } });
   }
-  const indexes = indexGroupsOf(numberReferences);
   let documents = resumable?.checkpoint?.documents ?? 0;
   if (resumable?.swapping !== true) {
     const computed = computedFields(heap.graph, measures, heap.labels, heap.ids);
@@ -393,7 +391,7 @@ async function loadLocked(
     await timed(
       "index",
       () =>
-        watched(target, heap.graph.nodeCount, options, () => indexLoaded(target, indexes, tables)),
+        watched(target, heap.graph.nodeCount, options, () => indexLoaded(target, entry, tables)),
       objectsTotal,
     );
   }
@@ -421,7 +419,6 @@ async function loadLocked(
     finishLoad(
       target,
       completed,
-      indexes,
       summaries,
       findingsOf(shapes?.rows ?? [], repeatedTexts ?? [], heap.ids),
     ),

@@ -1,6 +1,7 @@
 import { randomBytes } from "node:crypto";
-import { readlink, rename, rm, stat, writeFile } from "node:fs/promises";
+import { rename, rm, writeFile } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
+import { isReplaceable } from "../../src/capture/out-file.js";
 
 /**
  * Writes a text file at once, so that a reader never sees half of it. What is no file, like /dev/stdout, is written to
@@ -9,9 +10,7 @@ import { basename, dirname, join } from "node:path";
  * @param mode - a metrics file is read by another user (node_exporter): 0644; all else is 0600
  */
 export async function writeTextfile(file: string, text: string, mode: number): Promise<void> {
-  const there = await stat(file).catch(() => undefined);
-  const link = await readlink(file).catch(() => "");
-  if (there !== undefined && (!there.isFile() || link.startsWith("/proc/"))) {
+  if (!(await isReplaceable(file))) {
     await writeFile(file, text);
     return;
   }

@@ -31,8 +31,7 @@ export function createObjectIndex(): ObjectIndex {
   let count = 0;
   const other = new Map<number, string | bigint>();
   const otherNodes = new Map<string | bigint, number>();
-  const isNode = (node: number, id: number): boolean => ids[node] === id;
-  const scattered = createScattered(isNode, (node) => ids[node] as number);
+  const scattered = createScattered((node) => ids[node] as number);
   let pages: Pages | undefined;
 
   function append(id: number): number {
@@ -121,7 +120,8 @@ function createPages(sample: Float64Array): Pages {
     return slot;
   }
 
-  function make(number: number): void {
+  /** Makes the page that was looked for last. */
+  function make(): void {
     if ((pageCount + 1) * 2 > numbers.length) {
       const [oldNumbers, oldFirsts] = [numbers, firsts];
       numbers = new Float64Array(oldNumbers.length * 2).fill(-1);
@@ -139,9 +139,9 @@ function createPages(sample: Float64Array): Pages {
       places = bigger;
     }
     places.fill(-1, used, used + placesOfPage);
-    const slot = slotOf(number);
-    numbers[slot] = number;
-    firsts[slot] = used;
+    const slot = slotOf(lastNumber);
+    numbers[slot] = lastNumber;
+    firsts[slot] = lastFirst = used;
     used += placesOfPage;
     pageCount++;
   }
@@ -163,8 +163,7 @@ function createPages(sample: Float64Array): Pages {
     const place = placeOf(id);
     if (place >= 0 || id < 0 || used + placesOfPage > placesFree + objectCount * placesPerObjectMax)
       return place;
-    make(lastNumber);
-    lastNumber = -1;
+    make();
     return placeOf(id);
   }
 
@@ -192,10 +191,7 @@ type Scattered = {
 };
 
 /** Open addressing, at most two thirds full. */
-function createScattered(
-  isNode: (node: number, id: number) => boolean,
-  idOf: (node: number) => number,
-): Scattered {
+function createScattered(idOf: (node: number) => number): Scattered {
   let mask = (1 << 12) - 1;
   let slots = new Int32Array(mask + 1).fill(-1);
   let count = 0;
@@ -219,7 +215,7 @@ function createScattered(
     nodeOf: (id) => {
       for (let slot = hashOf(id) & mask; ; slot = (slot + 1) & mask) {
         const node = slots[slot] as number;
-        if (node === -1 || isNode(node, id)) return node;
+        if (node === -1 || idOf(node) === id) return node;
       }
     },
     get count() {

@@ -1,12 +1,16 @@
 import type { Collection, CreateIndexesOptions, IndexDescription } from "mongodb";
 import type { HeapIds } from "../../schemas/document-block.js";
+import type { DumpEntry } from "../../schemas/dump-entry.js";
 import type { HeapMeasures } from "../../schemas/heap-graph.js";
 
 /** Objects that retain at least this many are in the index of the dominator tree: 1 to 5 % of a heap. */
 export const indexedRetainedCountMin = 20;
 
 /** Indexes that are built side by side, and in each group one scan for all. */
-export type IndexGroups = readonly (readonly IndexDescription[])[];
+type IndexGroups = readonly (readonly IndexDescription[])[];
+
+/** What the registry's entry says that decides on the indexes. */
+export type IndexedDump = Pick<DumpEntry, "number_references">;
 
 const others: readonly IndexDescription[] = [
   // One for both: an index on the class alone would cost as much again as this one.
@@ -26,11 +30,13 @@ const others: readonly IndexDescription[] = [
  * left out: whoever asks for a number is answered by the index all the same, which a server cannot see of texts. Ids
  * that are texts (of roots, and beyond 2^63 - 1) are hardly ever referred to; where one is, all objects are in.
  */
-export function indexGroupsOf(numberReferences: boolean): IndexGroups {
+function indexGroupsOf({ number_references: numberReferences }: IndexedDump): IndexGroups {
   const references: IndexDescription = {
     key: { references: 1 },
     name: "references_1",
-    ...(numberReferences ? { partialFilterExpression: { references: { $gte: -Infinity } } } : {}),
+    ...(numberReferences === true
+      ? { partialFilterExpression: { references: { $gte: -Infinity } } }
+      : {}),
   };
   return [[references], others];
 }
@@ -49,11 +55,13 @@ export function refersToNumbers({ other }: HeapIds, { referrerCount }: HeapMeasu
  */
 export async function createIndexes(
   collection: Collection,
-  groups: IndexGroups,
+  dump: IndexedDump,
   options: CreateIndexesOptions = {},
   meanwhile: () => void = () => undefined,
 ): Promise<void> {
-  const builds = groups.map((group) => collection.createIndexes([...group], { ...options }));
+  const builds = indexGroupsOf(dump).map((group) =>
+    collection.createIndexes([...group], { ...options }),
+  );
   const first = Promise.race(builds).then(meanwhile);
   await Promise.all([...builds, first]);
 }

@@ -17,7 +17,7 @@ import {
 import type { DumpEntry, DumpFindings, SummaryDocument } from "../../schemas/dump-entry.js";
 import type { SummaryRow } from "../../schemas/heap-graph.js";
 import type { Reject } from "../../schemas/reject.js";
-import { createIndexes, type IndexGroups } from "./indexes.js";
+import { createIndexes, type IndexedDump } from "./indexes.js";
 import { insertBatches, type Acknowledged } from "./insert-batches.js";
 import { patiently, untilKept, type Patience } from "./patience.js";
 import { lockLost, registryOf } from "./registry.js";
@@ -233,23 +233,23 @@ export async function serverRejects({ db, dumpName, patience }: LoadTarget): Pro
  */
 export async function indexLoaded(
   { db, dumpName, patience }: LoadTarget,
-  indexes: IndexGroups,
+  dump: IndexedDump,
   meanwhile: () => void,
 ): Promise<void> {
-  await patiently(() => buildIndexes(db, loadingNameOf(dumpName), indexes, meanwhile), patience);
+  await patiently(() => buildIndexes(db, loadingNameOf(dumpName), dump, meanwhile), patience);
 }
 
 async function buildIndexes(
   db: Db,
   collection: string,
-  indexes: IndexGroups,
+  dump: IndexedDump,
   meanwhile?: () => void,
 ): Promise<void> {
   const hello = await db.command({ hello: 1 });
   const isSet = hello["setName"] !== undefined || hello["msg"] === "isdbgrid";
   // Else a replica set would wait for all its members, and for ever when one is down.
   const quorum = isSet ? ({ commitQuorum: "majority" } as const) : {};
-  await createIndexes(db.collection(collection), indexes, quorum, meanwhile);
+  await createIndexes(db.collection(collection), dump, quorum, meanwhile);
 }
 
 /**
@@ -260,7 +260,6 @@ async function buildIndexes(
 export async function finishLoad(
   { db, dumpName, patience, lockToken }: LoadTarget,
   entry: DumpEntry,
-  indexes: IndexGroups,
   summaries: readonly SummaryRow[],
   findings: DumpFindings,
 ): Promise<void> {
@@ -279,7 +278,7 @@ export async function finishLoad(
   const steps: (() => Promise<unknown>)[] = [
     mark,
     // They are built already, unless a server forgot that in its end.
-    async () => ((await exists(db, loading)) ? buildIndexes(db, loading, indexes) : undefined),
+    async () => ((await exists(db, loading)) ? buildIndexes(db, loading, entry) : undefined),
     () => storeSummaries(db, entry, summaries),
     () => createViews(db, dumpName),
     () => storeFindings(db, shapesCollectionOf, dumpName, findings.shapes, shapeIndexes),

@@ -16,7 +16,7 @@ type Sequence = { push(document: object, bytes: Uint8Array): number; toBin(): Ui
 type SequenceClass = new (field: string) => Sequence;
 
 /** Bytes of a message's section before its documents: kind, length, field and NUL. @see OP_MSG, section kind 1 */
-export const sectionRoom = 1 + 4 + "documents".length + 1;
+const sectionRoom = 1 + 4 + "documents".length + 1;
 
 /**
  * The driver's own carrier of serialised documents. It is internal: this file alone knows it, and does without it

@@ -129,7 +129,8 @@ export async function dominatedBy(
   for (let round = 0; climbing.size > 0; round++) {
     const outside = [...climbing].filter((id) => !members.has(id) && !aboveOf.has(id));
     const [one] = outside;
-    const isEnd = (link: Link): boolean => members.has(link._id) || !mayBeInside(link);
+    const isEnd = (link: Link): boolean =>
+      members.has(link._id) || aboveOf.has(link._id) || !mayBeInside(link);
     const links =
       round < roundsMax || one === undefined
         ? await documentsById<Link>(db, dump.collection, outside, linkFields, signal)
