@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
+import type { Writable } from "node:stream";
 import { run } from "../support/run.js";
 
 /** A Ruby that is at a bad place when asked, and answers lines on its standard input from another thread. */
@@ -11,11 +12,17 @@ class Awkward {
     private readonly lines: AsyncIterator<string>,
   ) {}
 
-  static async start(code: string): Promise<Awkward> {
-    const child = spawn("ruby", [
-      "-e",
-      `$stdout.sync = true; Thread.new { while (l = $stdin.gets) do puts "answer #{l}" end }; puts "ready"; ${code}`,
-    ]);
+  static async start(code: string, options: string[] = []): Promise<Awkward> {
+    const child = spawn(
+      "ruby",
+      [
+        ...options,
+        "-e",
+        `$stdout.sync = true; Thread.new { while (l = $stdin.gets) do puts "answer #{l}" end }; puts "ready"; ${code}`,
+      ],
+      { stdio: ["pipe", "pipe", "pipe", "pipe"] },
+    );
+    assert(child.stdout);
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
     const one = new Awkward(child, lines);
     assert.equal(await one.line(), "ready");
@@ -29,6 +36,11 @@ class Awkward {
 
   get pid(): string {
     return String(this.child.pid);
+  }
+
+  /** Lets go on what reads from descriptor 3. */
+  release(): void {
+    (this.child.stdio[3] as Writable).write("x");
   }
 
   async answers(): Promise<void> {
@@ -75,10 +87,16 @@ describe("heapdump-dump, on a Ruby that is at a bad place", () => {
   });
 
   it("in C code that keeps all Ruby threads out: refuses in time, then nothing is done; later it works", async () => {
-    ruby = await Awkward.start("number = 1 << 60_000_000; number.to_s; sleep");
+    // C's system(3), called with the lock that lets one Ruby thread run: no signal ends it, what is written to the pipe does.
+    ruby = await Awkward.start(
+      `Fiddle::Function.new(Fiddle::Handle::DEFAULT["system"], [Fiddle::TYPE_VOIDP], Fiddle::TYPE_INT, need_gvl: true)
+         .call("head -c 1 <&3 >/dev/null"); sleep`,
+      ["-rfiddle"],
+    );
     const { code, stderr } = await ruby.count(2);
     assert.deepEqual([code, /error \[capture\/busy\]/.test(stderr)], [1, true], stderr);
-    await ruby.answers(); // As soon as that C code is done.
+    ruby.release();
+    await ruby.answers();
     const later = await ruby.count();
     assert.equal(later.code, 0, later.stderr);
     await ruby.answers();
