@@ -31,7 +31,7 @@ describe("scanning in threads", function () {
           ([id, name, line]) =>
             `{"address":"0x${(id + 300).toString(16)}","type":"T${name}","file":"${name}.rb","line":${line},"class_name":"${name}","references":["0x5","0x6"]}`,
         ),
-      fc.nat(999).map((root) => `{"type":"ROOT","root":"r${root}"}`),
+      fc.constant("ROOT"),
       fc.constantFrom("", "{", '{"type":5}', "nonsense", '{"address":"0x1","type":"S","v":"\xff"}'),
     );
     await fc.assert(
@@ -39,7 +39,11 @@ describe("scanning in threads", function () {
         fc.array(record, { minLength: 1, maxLength: 80 }),
         fc.integer({ min: 20, max: 400 }),
         fc.constantFrom("\n", ""),
-        async (lines, blockBytes, end) => {
+        async (drawn, blockBytes, end) => {
+          // Each root has a name of its own: one that comes again begins a second dump.
+          const lines = drawn.map((line, index) =>
+            line === "ROOT" ? `{"type":"ROOT","root":"r${index}"}` : line,
+          );
           const bytes = Buffer.from(lines.join("\n") + end, "latin1");
           const pieces = { chunkBytes: 64, blockBytes };
           const alone = await decodeDump(objspaceFormat, bytes, pieces);
