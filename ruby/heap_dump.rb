@@ -308,7 +308,8 @@ module HeapDump
       Dir.children("/proc/self/fd").map(&:to_i).each do |fd|
         next if fd <= 2 || fd == keep&.fileno
 
-        IO.for_fd(fd, "r+", autoclose: false).reopen(File::NULL, "r+") if File.readlink("/proc/self/fd/#{fd}").start_with?("socket:")
+        # With a mode of its own, `reopen` would make the collector close the number again, when a file has it.
+        IO.for_fd(fd, "r+", autoclose: false).reopen(File::NULL) if File.readlink("/proc/self/fd/#{fd}").start_with?("socket:")
       rescue SystemCallError, IOError, ArgumentError
         next
       end

@@ -5,6 +5,7 @@ require "minitest/autorun"
 require "json"
 require "objspace"
 require "rbconfig"
+require "socket"
 require "time"
 require "tmpdir"
 require_relative "../heap_dump"
@@ -253,6 +254,21 @@ class HeapDumpTest < Minitest::Test
     error = assert_raises(HeapDump::Error) { HeapDump.dump(File.join(@dir, "d.json"), timeout: 0.001) }
     assert_match(/not done within/, error.message)
     refute_path_exists File.join(@dir, "d.json")
+  end
+
+  # A number that the collector closes behind our back is soon that of the dump.
+  def test_the_child_keeps_the_numbers_of_sockets_taken
+    sockets = Array.new(20) { UNIXSocket.pair }.flatten
+    pid = fork do
+      HeapDump::Child.drop_sockets(nil)
+      3.times { GC.start }
+      Process.exit!(sockets.all? { |one| File.readlink("/proc/self/fd/#{one.fileno}") == File::NULL } ? 0 : 1)
+    rescue SystemCallError
+      Process.exit!(2)
+    end
+    assert_equal 0, Process.wait2(pid).last.exitstatus
+  ensure
+    sockets&.each(&:close)
   end
 
   def test_traces_allocations_when_asked
