@@ -2,7 +2,12 @@
 import { fileURLToPath } from "node:url";
 import { exitCodes, HeapdumpError } from "../src/errors.js";
 import { serverFor } from "../src/load/server/server.js";
-import type { Pipeline, Query, QueryArguments } from "../src/query/define-query.js";
+import {
+  asksSeveralTimes,
+  type Pipeline,
+  type Query,
+  type QueryArguments,
+} from "../src/query/define-query.js";
 import { choiceOf } from "../src/query/one-dump/retainers.js";
 import {
   ask,
@@ -123,7 +128,7 @@ async function main({ argv, signal }: Invocation): Promise<number> {
       print({ ...table, notes: [...table.notes, ...sentencesOf(others)] }, values);
     } else if (values.pipeline === true) {
       const pipeline = shellText(await pipelineOf(db, query, given, asked), values.db);
-      const isWhole = query.rounds !== "several";
+      const isWhole = !asksSeveralTimes(query);
       const dump = isWhole ? "" : (await dumpNamed(db, asked.dump))._id;
       process.stdout.write(
         isWhole

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from "node:fs";
 import { failures, type FailureCode } from "../src/errors.js";
-import type { Query } from "../src/query/define-query.js";
+import { asksSeveralTimes, type Query } from "../src/query/define-query.js";
 import { queries } from "../src/query/queries.js";
 import { shellNameOf } from "../src/query/query.js";
 import { oneLiners } from "./one-liners.js";
@@ -101,7 +101,7 @@ function sectionOf(query: Query, example: string): string {
 
 ${query.question}
 
-\`heapdump-query ${`${query.name} ${argument}`.trim()}\` · \`heap.${shellNameOf(query.name)}(${shell})\`${query.rounds === "several" ? " · asks several times" : ""}${query.scans ? " · may read the whole collection" : ""}
+\`heapdump-query ${`${query.name} ${argument}`.trim()}\` · \`heap.${shellNameOf(query.name)}(${shell})\`${asksSeveralTimes(query) ? " · asks several times" : ""}${query.scans ? " · may read the whole collection" : ""}
 
 | column | heading | unit |
 | --- | --- | --- |

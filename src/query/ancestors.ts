@@ -34,7 +34,8 @@ export async function objectsOf(
 }
 
 /**
- * The pipeline of the holders above an object, nearest first, in one document: for mongosh, where it is a whole answer.
+ * The pipeline of the holders above an object, nearest first, in one document, for mongosh: `stepsMax` at most, and how
+ * many steps from the root are left out.
  *
  * Over the view, which has few fields of each object: `$graphLookup` keeps all it finds in 100 MB, and fails beyond.
  */
@@ -56,6 +57,7 @@ export function chainStages(id: StoredId, collection: string): Document[] {
       $project: {
         ...labelFields,
         chain: { $sortArray: { input: "$chain", sortBy: { steps: 1 } } },
+        omitted_steps: { $max: [0, { $subtract: ["$depth", { $size: "$chain" }] }] },
       },
     },
   ];

@@ -59,11 +59,11 @@ export type Query = {
   readonly columns: readonly Column[];
   /** Whether it reads the whole collection, or may. */
   readonly scans: boolean;
-  /** Where the aggregation gives ids that must be asked again: pasted into mongosh, it alone is not the answer. */
-  readonly rounds?: "several";
-  /** The aggregation that answers it, or begins to: see `rounds`. */
+  /** The aggregation. Its documents are the rows, unless there is an `answer`: then it begins to find them. */
   readonly pipeline: (given: QueryArguments, dump: DumpEntry, limit: number) => Pipeline;
-  /** Turns what the aggregation gives into rows; may ask more, by ids. */
+  /** What is to be said of the rows that the aggregation gives. */
+  readonly notes?: (rows: readonly Document[], dump: DumpEntry) => readonly string[];
+  /** Turns what the aggregation gives into rows, and asks more, by ids. */
   readonly answer?: (
     found: Document[],
     given: QueryArguments,
@@ -72,6 +72,11 @@ export type Query = {
   /** Another shape for --json, where the question has one of its own. */
   readonly json?: (rows: Answer["rows"]) => unknown;
 };
+
+/** Whether the aggregation alone, pasted into mongosh, is not the whole answer. */
+export function asksSeveralTimes({ answer }: Query): boolean {
+  return answer !== undefined;
+}
 
 /** Gives the definition back: it exists so that each is checked where it stands. */
 export function defineQuery(query: Query): Query {

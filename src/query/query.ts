@@ -172,7 +172,10 @@ export async function askDump(
     limit,
     signal: options.signal,
   };
-  const answer = (await query.answer?.(found, given, context)) ?? { rows: found, notes: [] };
+  const answer = (await query.answer?.(found, given, context)) ?? {
+    rows: found,
+    notes: query.notes?.(found, dump) ?? [],
+  };
   const notes = [...answer.notes];
   if (answer.rows.length === 0) notes.push(...(await nearClasses(db, dump, given)));
   return {

@@ -202,24 +202,6 @@ describe("heapdump-query", () => {
     }
   });
 
-  it("prints pipelines that mongosh takes", async () => {
-    const id = String(await subscribersOf("A"));
-    for (const words of [["referrers", id], ["classes"]]) {
-      const { stdout } = await query(...words, "--pipeline", "--dump", "A");
-      const text = execFileSync(
-        repositoryPath("node_modules/.bin/mongosh"),
-        [
-          test.uri,
-          "--quiet",
-          "--eval",
-          `EJSON.stringify(${stdout.trim().replace(/;$/, "")}.toArray())`,
-        ],
-        { encoding: "utf8", env: testEnvironment() },
-      );
-      assert.ok((JSON.parse(text) as unknown[]).length > 0, words[0]);
-    }
-  });
-
   it("has views for the bare shell, and hex ids work there", async () => {
     const id = `0x${(await subscribersOf("A")).toString(16)}`;
     const script = `const d = db.getSiblingDB(${JSON.stringify(test.name)});

@@ -12,7 +12,6 @@ export const closures = defineQuery({
   name: "closures",
   question: "Which closures are there, by where they were made, and what do they retain?",
   takes: "id-or-nothing",
-  rounds: "several",
   scans: false,
   columns: [
     { key: "place", title: "made at", unit: "text" },

@@ -19,7 +19,6 @@ export const dominators = defineQuery({
   name: "dominators",
   question: "What does an object keep alive, one level down the dominator tree, largest first?",
   takes: "id-or-nothing",
-  rounds: "several",
   scans: false,
   columns: [
     { key: "id", title: "id", unit: "id" },

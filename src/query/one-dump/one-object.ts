@@ -133,7 +133,6 @@ export const references = defineQuery({
   name: "references",
   question: "To which objects does this one hold a reference?",
   takes: "id",
-  rounds: "several",
   scans: false,
   columns: edgeColumns,
   pipeline: ({ id }, dump, limit) => ({
@@ -177,7 +176,6 @@ export const object = defineQuery({
   name: "object",
   question: "What is this object: its fields, what it refers to, what refers to it?",
   takes: "id",
-  rounds: "several",
   scans: false,
   columns: [
     { key: "part", title: "", unit: "text" },
@@ -265,7 +263,6 @@ export const path = defineQuery({
   name: "path",
   question: "Through which references does a root reach this object?",
   takes: "id",
-  rounds: "several",
   scans: false,
   columns: [
     { key: "path", title: "path", unit: "count" },

@@ -33,7 +33,8 @@ type Bundle = {
   bytes: number;
   retainedBytes: number;
   retainedCount: number;
-  readonly sample: StoredId;
+  /** The lowest id: the same each time it is asked. */
+  sample: StoredId;
   /** Dominators of the instances; null: one has none. */
   readonly dominators: Set<StoredId | null>;
 };
@@ -49,7 +50,6 @@ export const retainers = defineQuery({
   name: "retainers",
   question: "What holds the instances of a class, grouped by how they are held?",
   takes: "objects",
-  rounds: "several",
   scans: false,
   columns: [
     { key: "count", title: "instances", unit: "count" },
@@ -78,7 +78,7 @@ export const retainers = defineQuery({
           bytes: { $sum: "$memsize" },
           retained_bytes: { $sum: "$retained_size" },
           retained_count: { $sum: "$retained_count" },
-          sample: { $first: "$_id" },
+          sample: { $min: "$_id" },
           depth: { $first: "$depth" },
           largest: { $max: "$retained_count" },
           holders: { $push: { $cond: [isHolder, "$_id", "$$REMOVE"] } },
@@ -190,7 +190,12 @@ export async function heldGroups(
   const counted = paths.areApart ? found : await countedOnce(found, context);
   const bundles = await climb(counted, paths, known, context);
   const groups = mergeByPath(bundles);
-  groups.sort((one, two) => two.count - one.count || two.retainedCount - one.retainedCount);
+  groups.sort(
+    (one, two) =>
+      two.count - one.count ||
+      two.retainedCount - one.retainedCount ||
+      (one.sample < two.sample ? -1 : 1),
+  );
   return shownGroups(
     groups.map((group) => ({
       count: group.count,
@@ -380,6 +385,7 @@ function absorb(into: Bundle, other: Bundle): void {
   into.bytes += other.bytes;
   into.retainedBytes += other.retainedBytes;
   into.retainedCount += other.retainedCount;
+  if (other.sample < into.sample) into.sample = other.sample;
   for (const dominator of other.dominators) into.dominators.add(dominator);
   if (into.shapes === undefined || other.shapes === undefined) into.shapes = undefined;
   else if ([...other.shapes].some((shape) => into.shapes?.has(shape) !== true)) {

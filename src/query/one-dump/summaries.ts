@@ -1,3 +1,4 @@
+import type { Document } from "mongodb";
 import { summariesCollection } from "../../../schemas/collection-names.js";
 import type { SummaryGroup } from "../../../schemas/heap-graph.js";
 import { defineQuery, type Query } from "../define-query.js";
@@ -48,17 +49,14 @@ function totalsBy(name: string, by: SummaryGroup): Query {
         },
       ],
     }),
-    answer: (found) => ({
-      rows: found,
-      notes:
-        found.length > 0
-          ? []
-          : by === "site" || by === "generation"
-            ? [
-                "The dump says nothing of it: trace allocations in the process (trace: true) before the dump.",
-              ]
-            : ["The dump holds no object."],
-    }),
+    notes: (rows) => {
+      if (rows.length > 0) return [];
+      return by === "site" || by === "generation"
+        ? [
+            "The dump says nothing of it: trace allocations in the process (trace: true) before the dump.",
+          ]
+        : ["The dump holds no object."];
+    },
   });
 }
 
@@ -86,17 +84,14 @@ export const garbage = defineQuery({
       { $project: { _id: 0, name: 1, unreachable: 1, count: 1 } },
     ],
   }),
-  answer: (found, _, { dump }) => ({
-    rows: found,
-    notes:
-      found.length === 0
-        ? ["None: every object is reached from a root."]
-        : dump.format === "heap-dump-gem"
-          ? [
-              "The gem prints embedded strings inline: most of these are only not referred to by address.",
-            ]
-          : [],
-  }),
+  notes: (rows, { format }) => {
+    if (rows.length === 0) return ["None: every object is reached from a root."];
+    return format === "heap-dump-gem"
+      ? [
+          "The gem prints embedded strings inline: most of these are only not referred to by address.",
+        ]
+      : [];
+  },
 });
 
 export const countObjects = defineQuery({
@@ -110,40 +105,49 @@ export const countObjects = defineQuery({
     { key: "name", title: "name", unit: "text" },
     { key: "count", title: "objects", unit: "count" },
   ],
-  pipeline: (_, dump) => ({
-    collection: summariesCollection,
-    stages: [
-      { $match: { dump: dump._id, by: { $in: ["type", "class"] } } },
-      { $sort: { count: -1, name: 1 } },
-      { $project: { _id: 0, by: 1, name: 1, count: 1 } },
-    ],
-  }),
-  answer: (found, { names }, { dump }) => {
+  pipeline: ({ names }, dump) => {
     const isNode = dump.runtime === "node" || dump.format === "v8-snapshot";
-    const types = found.filter((row) => row["by"] === "type");
-    const slots = types.filter((row) => row["name"] !== "ROOT");
-    const total = slots.reduce((sum, row) => sum + Number(row["count"]), 0);
-    const free = slots.find((row) => row["name"] === "NONE")?.["count"] as number | undefined;
-    const wanted = (name: string): boolean =>
-      names.some((one) => name === one || name.startsWith(one.endsWith(".") ? one : `${one}::`));
+    const named = (
+      by: SummaryGroup,
+      kind: string,
+      name: unknown,
+      condition: Document,
+    ): Document[] => [
+      { $match: { by, ...condition } },
+      { $sort: { count: -1, name: 1 } },
+      { $project: { _id: 0, kind, name, count: 1 } },
+    ];
+    const slots = (condition: Document): Document[] => [
+      { $match: { by: "type", ...condition } },
+      { $group: { _id: null, count: { $sum: "$count" } } },
+    ];
+    const isSlot = { name: { $ne: "ROOT" } };
+    const sum = (of: string): Document => ({ $ifNull: [{ $first: `$${of}.count` }, 0] });
     return {
-      rows: [
-        { kind: "slots", name: "total_slots", count: total },
-        { kind: "slots", name: "free_slots", count: free ?? 0 },
-        ...slots.map((row) => ({
-          kind: "basic_types",
-          name: isNode ? (row["name"] as string) : `T_${String(row["name"])}`,
-          count: row["count"] as number,
-        })),
-        ...found
-          .filter((row) => row["by"] === "class" && wanted(String(row["name"])))
-          .map((row) => ({
-            kind: "user_types",
-            name: row["name"] as string,
-            count: row["count"] as number,
-          })),
+      collection: summariesCollection,
+      stages: [
+        { $match: { dump: dump._id, by: { $in: ["type", "class"] } } },
+        {
+          $facet: {
+            total: slots(isSlot),
+            free: slots({ name: "NONE" }),
+            types: named(
+              ...(["type", "basic_types"] as const),
+              isNode ? "$name" : { $concat: ["T_", "$name"] },
+              isSlot,
+            ),
+            classes: named("class", "user_types", "$name", within(names)),
+          },
+        },
+        rowsFrom(
+          [
+            { kind: "slots", name: "total_slots", count: sum("total") },
+            { kind: "slots", name: "free_slots", count: sum("free") },
+          ],
+          ...["$types", "$classes"],
+        ),
+        ...eachRow,
       ],
-      notes: [],
     };
   },
   json: (rows) => {
@@ -180,34 +184,78 @@ export const summary = defineQuery({
           as: "types",
         },
       },
+      rowsFrom(
+        [
+          { fact: "dump", value: "$_id" },
+          { fact: "format", value: "$format" },
+          { fact: "taken", value: takenText },
+          { fact: "imported", value: importedText },
+          { fact: "objects", value: "$counters.objects" },
+          { fact: "bytes", value: "$counters.bytes" },
+          { fact: "references", value: "$counters.references" },
+          { fact: "roots", value: "$counters.roots" },
+          { fact: "unreachable", value: "$counters.unreachable" },
+          { fact: "refused records", value: "$counters.rejected" },
+          { fact: "repaired texts", value: "$counters.repaired" },
+        ],
+        {
+          $map: {
+            input: "$types",
+            in: { fact: { $concat: ["  ", "$$this.name"] }, value: "$$this.count" },
+          },
+        },
+      ),
+      ...eachRow,
     ],
   }),
-  answer: (found, _, { dump }) => {
-    const number = (value: number): string => value.toLocaleString("en");
-    const { counters } = dump;
-    const types = (found[0]?.["types"] ?? []) as { name: string; count: number }[];
-    const facts: [string, string][] = [
-      ["dump", dump._id],
-      ["format", dump.format],
-      [
-        "taken",
-        `${dump.taken_at.toISOString()}${dump.pid === undefined ? "" : `, pid ${dump.pid}`}`,
-      ],
-      ["objects", number(counters.objects)],
-      ["bytes", number(counters.bytes)],
-      ["references", number(counters.references)],
-      ["roots", number(counters.roots)],
-      ["unreachable", number(counters.unreachable)],
-      ["refused records", number(counters.rejected)],
-      ["repaired texts", number(counters.repaired)],
-      ...types.map(({ name, count }): [string, string] => [`  ${name}`, number(count)]),
-    ];
-    return {
-      rows: facts.map(([fact, value]) => ({ fact, value })),
-      notes: [
-        ...(dump.truncated ? ["The dump is cut: what stood behind its end is not here."] : []),
-        "Next: suspects, classes, then retainers --class NAME.",
-      ],
-    };
-  },
+  notes: (_, { truncated }) => [
+    ...(truncated ? ["The dump is cut: what stood behind its end is not here."] : []),
+    "Next: suspects, classes, then retainers --class NAME.",
+  ],
 });
+
+/** Classes of these names, and of the namespaces of these names: `Shop` is `Shop` and `Shop::Order`. */
+function within(names: readonly string[]): Document {
+  const patterns = names.map((name) => `${escapeRegex(name.endsWith(".") ? name : `${name}::`)}`);
+  return {
+    $or: [
+      { name: { $in: names } },
+      ...patterns.map((start) => ({ name: { $regex: `^${start}` } })),
+    ],
+  };
+}
+
+function escapeRegex(text: string): string {
+  return text.replace(/[\\^$.*+?()[\]{}|#\s-]/g, "\\$&");
+}
+
+/** A stage that joins lists of rows, which `eachRow` makes documents of. */
+function rowsFrom(...lists: readonly unknown[]): Document {
+  return { $project: { row: { $concatArrays: lists } } };
+}
+
+const eachRow: readonly Document[] = [{ $unwind: "$row" }, { $replaceRoot: { newRoot: "$row" } }];
+
+function momentText(field: string): Document {
+  return { $dateToString: { date: field, format: "%Y-%m-%dT%H:%M:%S.%LZ" } };
+}
+
+const takenText: Document = {
+  $concat: [
+    momentText("$taken_at"),
+    { $cond: [{ $isNumber: "$pid" }, { $concat: [", pid ", { $toString: "$pid" }] }, ""] },
+  ],
+};
+
+const importedText: Document = {
+  $concat: [
+    momentText("$completed_at"),
+    ", in ",
+    {
+      $toString: {
+        $round: [{ $divide: [{ $subtract: ["$completed_at", "$started_at"] }, 1000] }, 1],
+      },
+    },
+    " s",
+  ],
+};

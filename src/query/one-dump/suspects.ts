@@ -21,7 +21,6 @@ export const suspects = defineQuery({
   question:
     "Which few objects accumulate an unusual share of the heap, and what do they accumulate?",
   takes: "nothing",
-  rounds: "several",
   scans: false,
   columns: [
     { key: "id", title: "accumulation point", unit: "id" },

@@ -57,10 +57,7 @@ export const strings = defineQuery({
       ],
     };
   },
-  answer: (found) => ({
-    rows: found,
-    notes: found.length === 0 ? ["No string is there twice."] : [],
-  }),
+  notes: (rows) => (rows.length === 0 ? ["No string is there twice."] : []),
 });
 
 /** The texts that were counted at import; what they say stands in the strings themselves. */
@@ -112,38 +109,47 @@ export const collections = defineQuery({
   pipeline: (_, dump, limit) => ({
     collection: dump.collection,
     stages: [
-      { $match: { type: { $in: ["ARRAY", "HASH", "array"] } } }, // By the index on type.
+      ...collectionsOf({}),
+      { $sort: { elements: -1, id: 1 } },
+      { $limit: limit },
+      { $set: { kind: "largest" } },
       {
-        $project: {
-          type: 1,
-          memsize: 1,
-          retained_size: 1,
-          retained_count: 1,
-          elements: elementsOf(),
-        },
-      },
-      {
-        $facet: {
-          largest: [{ $sort: { elements: -1, _id: 1 } }, { $limit: limit }],
-          "nearly empty": [
+        $unionWith: {
+          coll: dump.collection,
+          pipeline: [
             // A slot has 8 bytes, an entry of a hash 24 or more: what has ten times that room is wasted.
-            { $match: { memsize: { $gte: 1024 } } },
+            ...collectionsOf({ memsize: { $gte: 1024 } }),
             { $set: { spare: { $subtract: ["$memsize", { $multiply: ["$elements", 80] }] } } },
             { $match: { spare: { $gt: 0 } } },
-            { $sort: { spare: -1, _id: 1 } },
+            { $sort: { spare: -1, id: 1 } },
             { $limit: limit },
+            { $unset: "spare" },
+            { $set: { kind: "nearly empty" } },
           ],
         },
       },
     ],
   }),
-  answer: (found, _, { dump }) => {
-    const rows = Object.entries((found[0] ?? {}) as Record<string, Document[]>).flatMap(
-      ([kind, its]) => its.map((row) => ({ ...row, kind, id: row["_id"] as unknown })),
-    );
-    return { rows, notes: whyFewCollections(rows, dump) };
-  },
+  notes: whyFewCollections,
 });
+
+/** Stages that give the arrays and hashes of which this holds. */
+function collectionsOf(condition: Document): Document[] {
+  return [
+    { $match: { type: { $in: ["ARRAY", "HASH", "array"] }, ...condition } }, // By the index on type.
+    {
+      $project: {
+        _id: 0,
+        id: "$_id",
+        type: 1,
+        memsize: 1,
+        retained_size: 1,
+        retained_count: 1,
+        elements: elementsOf(),
+      },
+    },
+  ];
+}
 
 /** What is not among the rows, and why. */
 function whyFewCollections(rows: readonly Document[], dump: DumpEntry): string[] {
