@@ -7,9 +7,17 @@ import { isList, labelFields, labelOf, listTypes } from "./object-labels.js";
 /** References looked through for the name of an edge: larger holders are lists, whose edges are indexes. */
 const namedReferencesMax = 64;
 /** Levels of the dominator tree that are climbed together; from then on it is a list, whose levels are many. */
-const roundsMax = 240;
-/** Levels of a list asked for at once: a server keeps them all in 100 MB. */
-const levelsAtOnce = 10_000;
+const roundsMax = 60;
+/** Levels of a list asked for at first, and at once at most: a server keeps them all in 100 MB. */
+const levelsAtFirst = 64;
+const levelsMax = 10_000;
+/** Who still climbs after so many levels is taken for a part of a list, which is of one kind. */
+const listRounds = 8;
+/** Objects of a kind that are read together: per object, a tenth of the time that going to each takes. */
+const alikeMax = 400_000;
+const alikeBatch = 5_000;
+/** Objects among which the deepest is looked for, to begin with. */
+const depthsSampled = 1_000;
 
 /** A holder as the rounds see it. */
 export type Holder = {
@@ -68,19 +76,35 @@ type Link = {
   readonly dominator?: StoredId;
   readonly retained_count?: number;
 };
+const nothing: ReadonlyMap<StoredId, Link> = new Map();
 const linkFields: Document = { dominator: 1, retained_count: 1 };
 
-/** The objects that dominate this one, nearest first, itself in front: up to `until`, or the last one. */
+/**
+ * The objects that dominate this one, nearest first, itself in front: up to `until`, or the last one.
+ *
+ * @param links - what is known already; by default all objects like the one where a long way is found to begin
+ */
 async function wayUp(
   id: StoredId,
-  { db, dump, signal }: QueryContext,
+  context: QueryContext,
   until: (link: Link) => boolean = () => false,
+  links?: ReadonlyMap<StoredId, Link>,
 ): Promise<readonly Link[]> {
+  const { db, dump, signal } = context;
+  let alike = links;
   const way: Link[] = [];
   let next: StoredId | undefined = id;
-  while (next !== undefined) {
+  for (let levels = levelsAtFirst; next !== undefined; levels = Math.min(levels * 5, levelsMax)) {
     signal?.throwIfAborted();
-    const links = await db
+    if (levels > levelsAtFirst) {
+      alike ??= await alikeOf([next], context);
+      for (let link = alike.get(next); link !== undefined; link = alike.get(next)) {
+        way.push(link);
+        if (link.dominator === undefined || until(link)) return way;
+        next = link.dominator;
+      }
+    }
+    const climbed = await db
       .collection(dump.collection)
       .aggregate<Link & { readonly level: number }>([
         { $match: { _id: next as never } },
@@ -92,7 +116,7 @@ async function wayUp(
             connectToField: "_id",
             as: "links",
             depthField: "level",
-            maxDepth: levelsAtOnce - 1,
+            maxDepth: levels - 1,
           },
         },
         { $unwind: "$links" },
@@ -100,13 +124,68 @@ async function wayUp(
         { $project: { ...linkFields, level: 1 } },
       ])
       .toArray();
-    links.sort((one, two) => Number(one.level) - Number(two.level));
-    const end = links.findIndex(until);
-    if (end >= 0) return [...way, ...links.slice(0, end + 1)];
-    for (const link of links) way.push(link);
-    next = links.at(-1)?.dominator;
+    climbed.sort((one, two) => Number(one.level) - Number(two.level));
+    for (const link of climbed) {
+      way.push(link);
+      if (until(link)) return way;
+    }
+    next = climbed.at(-1)?.dominator;
   }
   return way;
+}
+
+/**
+ * The ids, objects far from a root first: the way up from one of a list passes all others above it, and what dominates
+ * an object is never as deep as that.
+ */
+async function deepestFirst(
+  ids: readonly StoredId[],
+  { db, dump, signal }: QueryContext,
+): Promise<StoredId[]> {
+  const { collection } = dump;
+  const found = await documentsById<HeapDocument>(db, collection, ids, { depth: 1 }, signal);
+  found.sort((one, two) => Number(two.depth ?? -1) - Number(one.depth ?? -1));
+  return found.map(({ _id }) => _id);
+}
+
+/** Some of the objects, from all over the list of them. */
+function sampleOf(objects: readonly StoredId[], most: number): StoredId[] {
+  const every = Math.ceil(objects.length / most);
+  return objects.filter((_, index) => index % every === 0);
+}
+
+/** The links of all objects of the kinds that these are of, where those are not too many. */
+async function alikeOf(
+  ids: readonly StoredId[],
+  { db, dump, signal }: QueryContext,
+): Promise<ReadonlyMap<StoredId, Link>> {
+  const { collection } = dump;
+  const sampled = sampleOf(ids, sampledMax);
+  const fields = { type: 1, class_name: 1 };
+  const some = await documentsById<HeapDocument>(db, collection, sampled, fields, signal);
+  const kinds = new Map(
+    some.map(({ type, class_name = null }) => [`${type}\0${class_name}`, { type, class_name }]),
+  );
+  const links = new Map<StoredId, Link>();
+  for (const kind of kinds.values()) {
+    const objects = db.collection(collection);
+    const [{ count } = { count: 0 }] = await objects
+      .aggregate<{ count: number }>([
+        { $match: kind },
+        { $limit: alikeMax + 1 },
+        { $count: "count" },
+      ])
+      .toArray();
+    if (links.size + count > alikeMax) continue;
+    const cursor = objects.aggregate<Link>([{ $match: kind }, { $project: linkFields }], {
+      batchSize: alikeBatch,
+    });
+    for await (const link of cursor) {
+      signal?.throwIfAborted();
+      links.set(link._id, link);
+    }
+  }
+  return links;
 }
 
 /**
@@ -126,21 +205,38 @@ export async function dominatedBy(
   const aboveOf = new Map<StoredId, StoredId | undefined>();
   let climbing = new Set(objects);
   const mayBeInside = ({ retained_count: count = 0 }: Link): boolean => Number(count) < largest;
-  for (let round = 0; climbing.size > 0; round++) {
-    const outside = [...climbing].filter((id) => !members.has(id) && !aboveOf.has(id));
-    const [one] = outside;
-    const isEnd = (link: Link): boolean =>
-      members.has(link._id) || aboveOf.has(link._id) || !mayBeInside(link);
-    const links =
-      round < roundsMax || one === undefined
-        ? await documentsById<Link>(db, dump.collection, outside, linkFields, signal)
-        : await wayUp(one, context, isEnd);
-    climbing = new Set(round < roundsMax ? [] : outside.slice(1));
-    for (const link of links) {
-      const above = mayBeInside(link) ? link.dominator : undefined;
-      aboveOf.set(link._id, above);
-      if (above !== undefined && !aboveOf.has(above) && !members.has(link._id)) climbing.add(above);
+  const linked = (link: Link): StoredId | undefined => {
+    const above = mayBeInside(link) ? link.dominator : undefined;
+    aboveOf.set(link._id, above);
+    return above;
+  };
+  const isOpen = (id: StoredId): boolean => !members.has(id) && !aboveOf.has(id);
+  for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
+    let open = [...climbing].filter(isOpen);
+    climbing = new Set();
+    if (round === listRounds && open.length > 0) {
+      const alike = await alikeOf(open, context);
+      const left = new Set<StoredId>();
+      for (const id of open) {
+        let at: StoredId | undefined = id;
+        while (at !== undefined && isOpen(at)) {
+          const link = alike.get(at);
+          if (link === undefined) break;
+          at = linked(link);
+        }
+        if (at !== undefined && isOpen(at)) left.add(at);
+      }
+      open = [...left];
     }
+    for (const link of await documentsById<Link>(db, dump.collection, open, linkFields, signal)) {
+      const above = linked(link);
+      if (above !== undefined) climbing.add(above);
+    }
+  }
+  for (const id of await deepestFirst([...climbing].filter(isOpen), context)) {
+    if (!isOpen(id)) continue;
+    const isEnd = (link: Link): boolean => !isOpen(link._id) || !mayBeInside(link);
+    for (const link of await wayUp(id, context, isEnd, nothing)) linked(link);
   }
   // Each link is followed once: what is found for one object holds for all that were passed.
   const outside = new Set<StoredId>();
@@ -175,9 +271,8 @@ async function partBelow(
   known: Map<StoredId, Holder>,
   context: QueryContext,
 ): Promise<boolean> {
-  const every = Math.ceil(objects.length / sampledMax);
   const below = new Set<StoredId>();
-  let climbing = objects.filter((_, index) => index % every === 0);
+  let climbing = sampleOf(objects, sampledMax);
   for (let round = 0; climbing.length > 0 && round < sampledRounds; round++) {
     await learn(climbing, known, context);
     const higher = new Set<StoredId>();
@@ -206,31 +301,52 @@ export async function commonDominator(
   if (bound !== undefined && (await partBelow(bound, dominators, known, context))) {
     return bound ?? undefined;
   }
-  const [first] = dominators;
+  // The answer stands in the way up from any of them; of a list, in that from a deep one stand the others, too.
+  const [first] = await deepestFirst(sampleOf(dominators, depthsSampled), context);
   if (first === undefined) return undefined;
-  // The answer stands in the way up from the first one.
   const chain = (await wayUp(first, context)).map(({ _id }) => _id);
   const place = new Map(chain.map((id, index) => [id, index]));
   let nearest = 0;
   let climbing = new Set(dominators);
-  for (let round = 0; climbing.size > 0; round++) {
-    const higher: StoredId[] = [];
-    for (const id of climbing) {
-      const at = place.get(id);
-      if (at === undefined) higher.push(id);
-      else nearest = Math.max(nearest, at);
+  const isOpen = (id: StoredId): boolean => {
+    const at = place.get(id);
+    nearest = Math.max(nearest, at ?? 0);
+    return at === undefined;
+  };
+  for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
+    let open = [...climbing].filter(isOpen);
+    climbing = new Set();
+    if (round === listRounds && open.length > 0) {
+      const alike = await alikeOf(open, context);
+      const followed = new Set<StoredId>();
+      const left: StoredId[] = [];
+      for (const id of open) {
+        let at = id;
+        while (isOpen(at) && !followed.has(at)) {
+          followed.add(at);
+          const link = alike.get(at);
+          if (link === undefined) left.push(at);
+          else if (link.dominator === undefined) return undefined;
+          else at = link.dominator;
+        }
+      }
+      open = left;
     }
-    const next = new Set<StoredId>();
-    if (round < roundsMax) await learn(higher, known, context);
-    for (const id of higher) {
-      const above =
-        round < roundsMax
-          ? known.get(id)?.dominator
-          : (await wayUp(id, context, (link) => place.has(link._id))).at(-1)?._id;
-      if (above === undefined || above === id) return undefined;
-      next.add(above);
+    await learn(open, known, context);
+    for (const id of open) {
+      const above = known.get(id)?.dominator;
+      if (above === undefined) return undefined;
+      climbing.add(above);
     }
-    climbing = next;
+  }
+  const passed = new Set<StoredId>();
+  for (const id of await deepestFirst([...climbing].filter(isOpen), context)) {
+    if (passed.has(id)) continue;
+    const isEnd = (link: Link): boolean => passed.has(link._id) || place.has(link._id);
+    const way = await wayUp(id, context, isEnd, nothing);
+    const end = way.at(-1)?._id;
+    if (end === undefined || (!passed.has(end) && isOpen(end))) return undefined;
+    for (const link of way) passed.add(link._id);
   }
   return chain[nearest];
 }

@@ -79,6 +79,7 @@ describe("what retainers says is retained", () => {
     for (const some of [
       [0, 150, 170],
       [0, 600, 900],
+      Array.from({ length: 10 }, (_, at) => at * 97),
     ]) {
       const ids = some.map(idOf);
       assert.deepEqual(await toldOf("list", { _id: { $in: ids } }), [1000, 40_000]);
@@ -99,6 +100,8 @@ describe("what retainers says is retained", () => {
       [20, 290, 700],
       [999, 998],
       [0, 999],
+      Array.from({ length: 10 }, (_, at) => (at + 1) * 97),
+      Array.from({ length: 10 }, (_, at) => 990 - at * 97),
     ]) {
       const where = { _id: { $in: places.map((at) => idOf(length + at)) } };
       const table = await ask(
