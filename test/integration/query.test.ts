@@ -218,6 +218,7 @@ describe("heapdump-query", () => {
 
   for (const [words, code, message] of [
     [["path", "0x1"], 4, /no object 0x1 in C; nearest to it: 0x[0-9a-f]+ \(\S+\)/],
+    [["path", "root:vm"], 4, /no object root:vm in C; nearest to it: _ROOTS_/],
     [["path", "xyz"], 2, /is no id/],
     [["path"], 2, /needs the id/],
     [["retainer"], 2, /did you mean retainers/],

@@ -76,7 +76,8 @@ export async function mustExist(id: StoredId, context: QueryContext): Promise<vo
         { $project: labelFields },
       ])
       .toArray();
-  const near = typeof id === "string" ? [] : [...(await nearest("$lt")), ...(await nearest("$gt"))];
+  // Text ids are in the order of their text, too: next to root:vmm stands root:vm.
+  const near = [...(await nearest("$lt")), ...(await nearest("$gt"))];
   const told = near.map((object) => `${idText(object._id)} (${labelOf(object)})`);
   const hint = told.length === 0 ? "" : `; nearest to it: ${told.join(", ")}`;
   throw new HeapdumpError(
