@@ -189,6 +189,30 @@ async function alikeOf(
 }
 
 /**
+ * Goes up from each of the objects as far as the links lead through open ones.
+ *
+ * @param pass - is told each link, which is not open from then on, and gives what is above it
+ * @returns the open objects that the links do not know
+ */
+function followed(
+  objects: readonly StoredId[],
+  links: ReadonlyMap<StoredId, Link>,
+  isOpen: (id: StoredId) => boolean,
+  pass: (link: Link) => StoredId | undefined,
+): StoredId[] {
+  const left = new Set<StoredId>();
+  for (const object of objects) {
+    let at: StoredId | undefined = object;
+    while (at !== undefined && isOpen(at)) {
+      const link = links.get(at);
+      if (link === undefined) left.add(at);
+      at = link === undefined ? undefined : pass(link);
+    }
+  }
+  return [...left];
+}
+
+/**
  * Those of the objects that are members, or dominated by one.
  *
  * @param largest - objects that a member retains, at most: what retains as many and is none has none above it
@@ -215,18 +239,7 @@ export async function dominatedBy(
     let open = [...climbing].filter(isOpen);
     climbing = new Set();
     if (round === listRounds && open.length > 0) {
-      const alike = await alikeOf(open, context);
-      const left = new Set<StoredId>();
-      for (const id of open) {
-        let at: StoredId | undefined = id;
-        while (at !== undefined && isOpen(at)) {
-          const link = alike.get(at);
-          if (link === undefined) break;
-          at = linked(link);
-        }
-        if (at !== undefined && isOpen(at)) left.add(at);
-      }
-      open = [...left];
+      open = followed(open, await alikeOf(open, context), isOpen, linked);
     }
     for (const link of await documentsById<Link>(db, dump.collection, open, linkFields, signal)) {
       const above = linked(link);
@@ -307,46 +320,39 @@ export async function commonDominator(
   const chain = (await wayUp(first, context)).map(({ _id }) => _id);
   const place = new Map(chain.map((id, index) => [id, index]));
   let nearest = 0;
-  let climbing = new Set(dominators);
-  const isOpen = (id: StoredId): boolean => {
-    const at = place.get(id);
-    nearest = Math.max(nearest, at ?? 0);
-    return at === undefined;
+  let isApart = false;
+  const passed = new Set<StoredId>();
+  const isOpen = (id: StoredId): boolean => !place.has(id) && !passed.has(id);
+  const reach = (id: StoredId): void => {
+    nearest = Math.max(nearest, place.get(id) ?? 0);
   };
+  const pass = ({ _id, dominator }: Link): StoredId | undefined => {
+    passed.add(_id);
+    if (dominator === undefined) isApart = true;
+    else reach(dominator);
+    return dominator;
+  };
+  for (const id of dominators) reach(id);
+  let climbing = new Set(dominators);
   for (let round = 0; climbing.size > 0 && round < roundsMax; round++) {
     let open = [...climbing].filter(isOpen);
     climbing = new Set();
     if (round === listRounds && open.length > 0) {
-      const alike = await alikeOf(open, context);
-      const followed = new Set<StoredId>();
-      const left: StoredId[] = [];
-      for (const id of open) {
-        let at = id;
-        while (isOpen(at) && !followed.has(at)) {
-          followed.add(at);
-          const link = alike.get(at);
-          if (link === undefined) left.push(at);
-          else if (link.dominator === undefined) return undefined;
-          else at = link.dominator;
-        }
-      }
-      open = left;
+      open = followed(open, await alikeOf(open, context), isOpen, pass);
     }
     await learn(open, known, context);
-    for (const id of open) {
-      const above = known.get(id)?.dominator;
-      if (above === undefined) return undefined;
-      climbing.add(above);
+    for (const _id of open) {
+      const dominator = known.get(_id)?.dominator;
+      const above = pass(dominator === undefined ? { _id } : { _id, dominator });
+      if (above !== undefined) climbing.add(above);
     }
+    if (isApart) return undefined;
   }
-  const passed = new Set<StoredId>();
   for (const id of await deepestFirst([...climbing].filter(isOpen), context)) {
-    if (passed.has(id)) continue;
-    const isEnd = (link: Link): boolean => passed.has(link._id) || place.has(link._id);
-    const way = await wayUp(id, context, isEnd, nothing);
-    const end = way.at(-1)?._id;
-    if (end === undefined || (!passed.has(end) && isOpen(end))) return undefined;
-    for (const link of way) passed.add(link._id);
+    if (!isOpen(id)) continue;
+    const way = await wayUp(id, context, (link) => !isOpen(link._id), nothing);
+    for (const link of way) if (isOpen(link._id)) pass(link);
+    if (isApart) return undefined;
   }
   return chain[nearest];
 }

@@ -107,6 +107,7 @@ export const countObjects = defineQuery({
   ],
   pipeline: ({ names }, dump) => {
     const isNode = dump.runtime === "node" || dump.format === "v8-snapshot";
+    const typeName = isNode ? "$name" : { $concat: ["T_", "$name"] };
     const named = (
       by: SummaryGroup,
       kind: string,
@@ -131,11 +132,7 @@ export const countObjects = defineQuery({
           $facet: {
             total: slots(isSlot),
             free: slots({ name: "NONE" }),
-            types: named(
-              ...(["type", "basic_types"] as const),
-              isNode ? "$name" : { $concat: ["T_", "$name"] },
-              isSlot,
-            ),
+            types: named("type", "basic_types", typeName, isSlot),
             classes: named("class", "user_types", "$name", within(names)),
           },
         },
@@ -144,7 +141,8 @@ export const countObjects = defineQuery({
             { kind: "slots", name: "total_slots", count: sum("total") },
             { kind: "slots", name: "free_slots", count: sum("free") },
           ],
-          ...["$types", "$classes"],
+          "$types",
+          "$classes",
         ),
         ...eachRow,
       ],
@@ -216,17 +214,11 @@ export const summary = defineQuery({
 
 /** Classes of these names, and of the namespaces of these names: `Shop` is `Shop` and `Shop::Order`. */
 function within(names: readonly string[]): Document {
-  const patterns = names.map((name) => `${escapeRegex(name.endsWith(".") ? name : `${name}::`)}`);
-  return {
-    $or: [
-      { name: { $in: names } },
-      ...patterns.map((start) => ({ name: { $regex: `^${start}` } })),
-    ],
-  };
-}
-
-function escapeRegex(text: string): string {
-  return text.replace(/[\\^$.*+?()[\]{}|#\s-]/g, "\\$&");
+  const starts = names.map((name) => (name.endsWith(".") ? name : `${name}::`));
+  const begins = (start: string): Document => ({
+    $expr: { $eq: [{ $indexOfCP: ["$name", { $literal: start }] }, 0] },
+  });
+  return { $or: [{ name: { $in: names } }, ...starts.map(begins)] };
 }
 
 /** A stage that joins lists of rows, which `eachRow` makes documents of. */
