@@ -1,7 +1,9 @@
 import tseslint from "typescript-eslint";
 
 export default tseslint.config(
-  { ignores: ["dist/**", "node_modules/**", "examples/**", "bench/.cache/**"] },
+  {
+    ignores: ["dist/**", "node_modules/**", "examples/**", "bench/.cache/**", "src/decode/wasm/**"],
+  },
   ...tseslint.configs.recommended,
   {
     files: ["**/*.ts"],

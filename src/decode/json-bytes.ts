@@ -364,3 +364,9 @@ export function equalBytes(bytes: Uint8Array, from: number, to: number, word: Ui
   for (let at = 0; at < word.length; at++) if (bytes[from + at] !== word[at]) return false;
   return true;
 }
+
+/** Whether a backslash stands in bytes[from..to). */
+export function hasEscape(bytes: Uint8Array, from: number, to: number): boolean {
+  for (let at = from; at < to; at++) if (bytes[at] === 0x5c) return true;
+  return false;
+}

@@ -4,10 +4,10 @@ import type { Reject } from "../../schemas/reject.js";
 import type { ScanBlock } from "../../schemas/scan-block.js";
 import { decodeLine, recordSpan } from "./decode-line.js";
 import type { LineFormat } from "./line-format.js";
-import { atLineEnd } from "./json-bytes.js";
 import { BrokenText, holdsBrokenText } from "./parse-json.js";
-import { scanGemRecord, scanObjspaceRecord, textHashOf } from "./scan-record.js";
+import { createRecordScanner } from "./record-scanner.js";
 import { createScanNames, ScanSink } from "./scan-sink.js";
+import { textHashOf } from "./text-hash.js";
 
 /** The lines of a block, with a line feed or more behind them, which the fast path needs to stop at. */
 export type SealedBlock = Pick<LineBlock, "byteOffsetFirst" | "places"> & {
@@ -61,11 +61,10 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
   const names = createScanNames();
   const sink = new ScanSink(names);
   const isGem = format.name === "heap-dump-gem";
-  const fast = isGem ? scanGemRecord : scanObjspaceRecord;
-  let objectLines = new Int32Array(1 << 14);
+  const fast = plain ? undefined : createRecordScanner(format, sink);
 
   return (block) => {
-    sink.clear();
+    if (fast === undefined) sink.clear();
     const namesBefore = {
       types: names.types.names.length,
       classNames: names.classNames.names.length,
@@ -75,30 +74,17 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
     const rejects: Reject[] = [];
     const marks: Mark[] = [];
     const rootNames = new Map<number, string>();
-    const { bytes, length } = block;
+    const { length } = block;
+    const bytes = fast?.begin(block.bytes, length) ?? block.bytes;
     let blankCount = 0;
     let repairedCount = 0;
     let line = 0;
 
-    function keepObject(): void {
-      const position = sink.objectCount - 1;
-      if (position >= objectLines.length) {
-        const bigger = new Int32Array(objectLines.length * 2);
-        bigger.set(objectLines);
-        objectLines = bigger;
-      }
-      objectLines[position] = line;
-    }
-
     for (let from = 0; from < length; line++) {
-      if (!plain && bytes[from] === 0x7b) {
+      if (fast !== undefined) {
         // The usual line is a record and nothing else: it need not be looked for where it ends.
-        const behind = fast(bytes, from, atLineEnd, sink);
-        if (behind >= 0) {
-          keepObject();
-          from = bytes[behind] === 0x0d ? behind + 2 : behind + 1;
-          continue;
-        }
+        ({ at: from, line } = fast.scanLines(from, line));
+        if (from >= length) break;
       }
       const feed = bytes.indexOf(0x0a, from);
       const to = feed < 0 || feed > length ? length : feed;
@@ -110,13 +96,12 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
         if (span.closes) marks.push({ lineNumber, objectsBefore, bracket: "close" });
       }
       if (span.start === span.end) blankCount++;
-      else if (!plain && fast(bytes, span.start, span.end, sink) >= 0) keepObject();
-      else {
+      else if (fast?.scanSpan(span.start, span.end, line) !== true) {
         const outcome = decodeLine(format, bytes, span);
         if ("record" in outcome) {
           const { record } = outcome;
           if (record.id === undefined) rootNames.set(sink.objectCount, record.rootName ?? "");
-          sink.push(record, record.id ?? "");
+          sink.push(record, record.id ?? "", line);
           // The gem's texts are not read at all: counting some of them would pass for all.
           const value = isGem ? undefined : record.fields.last("value");
           const text = value instanceof BrokenText ? value.text : value;
@@ -124,7 +109,6 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
             sink.textHashes[sink.objectCount - 1] = textHashOf(text);
           }
           if (holdsBrokenText(record.fields)) repairedCount++;
-          keepObject();
         } else if ("header" in outcome) {
           blankCount++;
           const { lineNumber } = placeOf(block, line, from);
@@ -148,7 +132,7 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
       lineCount: line,
       blankCount,
       repairedCount,
-      objectLines: objectLines.subarray(0, sink.objectCount),
+      objectLines: sink.lines.subarray(0, sink.objectCount),
       rejects,
       marks,
       rootNames,

@@ -1,6 +1,5 @@
 import type { ScanBlock } from "../../schemas/scan-block.js";
 import type { HeapRecord, ObjectId } from "./heap-record.js";
-import { createKnownKeys, type KnownKeys } from "./known-keys.js";
 import { createInterner, type Interner } from "./intern-bytes.js";
 
 /** Names that scan blocks refer to by number, over the whole dump. */
@@ -49,6 +48,22 @@ export function isNamedBy(type: string): boolean {
   return type !== "ARRAY" && type !== "array" && type !== "HASH";
 }
 
+/** The columns with a row for each object, or for each candidate. */
+export type ScanColumns = Pick<
+  ScanSink,
+  | "ids"
+  | "classIds"
+  | "sizes"
+  | "typeCodes"
+  | "siteCodes"
+  | "generations"
+  | "classNameCodes"
+  | "textHashes"
+  | "firstReference"
+  | "references"
+  | "lines"
+>;
+
 /**
  * Collects what the graph needs of one block of records, in arrays that are used again for the next block.
  *
@@ -56,9 +71,6 @@ export function isNamedBy(type: string): boolean {
  */
 export class ScanSink {
   readonly names: ScanNames;
-  readonly keys: KnownKeys = createKnownKeys();
-  /** What the scan makes of each type, by its code. */
-  readonly typeKinds: number[] = [];
   objectCount = 0;
   referenceCount = 0;
   ids = new Float64Array(1 << 14);
@@ -71,6 +83,8 @@ export class ScanSink {
   textHashes = new Float64Array(1 << 14).fill(NaN);
   firstReference = new Uint32Array((1 << 14) + 1);
   references = new Float64Array(1 << 16);
+  /** Line in the block of each object. */
+  lines = new Int32Array(1 << 14);
   weak = new Uint8Array(0);
   otherIds = new Map<number, string | bigint>();
   otherReferences = new Map<number, string | bigint>();
@@ -81,6 +95,12 @@ export class ScanSink {
 
   constructor(names: ScanNames) {
     this.names = names;
+  }
+
+  /** Takes columns of another's making, with room for all that a block may hold. What was collected is lost. */
+  useColumns(columns: ScanColumns): void {
+    Object.assign(this, columns);
+    this.clear();
   }
 
   /** Makes room for one more object; call before writing its fields. */
@@ -95,6 +115,7 @@ export class ScanSink {
     this.generations = grown(this.generations, new Int32Array(length));
     this.classNameCodes = grown(this.classNameCodes, new Int32Array(length));
     this.textHashes = grown(this.textHashes, new Float64Array(length).fill(NaN));
+    this.lines = grown(this.lines, new Int32Array(length));
     this.firstReference = grown(this.firstReference, new Uint32Array(length + 1));
   }
 
@@ -114,13 +135,14 @@ export class ScanSink {
   }
 
   /** Ends the record whose fields stand at `objectCount`. */
-  commit(): void {
+  commit(line: number): void {
+    this.lines[this.objectCount] = line;
     this.objectCount++;
     this.firstReference[this.objectCount] = this.referenceCount;
   }
 
   /** Adds a record of the plain path. */
-  push(record: HeapRecord, id: ObjectId): void {
+  push(record: HeapRecord, id: ObjectId, line: number): void {
     this.reserveObject();
     const at = this.objectCount;
     this.ids[at] = typeof id === "number" ? id : NaN;
@@ -152,7 +174,7 @@ export class ScanSink {
     if (record.isRoot) this.rootPositions.push(at);
     if (record.name !== undefined) this.classNames.set(at, record.name);
     if (record.label !== undefined) this.labels.set(at, record.label);
-    this.commit();
+    this.commit(line);
   }
 
   markWeak(reference: number): void {
