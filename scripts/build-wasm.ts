@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { main } from "assemblyscript/asc";
 
 /** What is compiled to WebAssembly. It is AssemblyScript: TypeScript's syntax, with the machine's own types. */
-const modules = ["scan-records"];
+const modules = ["scan-records", "transcode-records"];
 
 const sources = new URL("../../src/decode/wasm/", import.meta.url);
 const targets = new URL("../src/decode/wasm/", import.meta.url);

@@ -12,9 +12,12 @@ export class BsonWriter {
   offset: number;
   private readonly room: number;
 
-  /** @param room - bytes left free before the first document */
-  constructor(initialBytes = 1 << 20, room = 0) {
-    this.bytes = Buffer.allocUnsafeSlow(initialBytes);
+  /**
+   * @param memory - to be written, or how large it is to be. Unit: bytes
+   * @param room - bytes left free before the first document
+   */
+  constructor(memory: Buffer | number = 1 << 20, room = 0) {
+    this.bytes = typeof memory === "number" ? Buffer.allocUnsafeSlow(memory) : memory;
     this.view = viewOver(this.bytes);
     this.room = this.offset = room;
   }

@@ -14,11 +14,11 @@ import type { HeapRecord } from "./heap-record.js";
 import type { Scan } from "./scan-dump.js";
 import { sealed } from "./scan-lines.js";
 import { closeDocument, openDocument, type OpenDocument } from "./split-document.js";
-import { transcoderOf } from "./transcode-record.js";
+import { createRecordTranscoder } from "./record-transcoder.js";
 
 /** A block of documents is closed at this size: large enough that a message's overhead is nothing. Unit: bytes. */
 const blockBytes = 4 << 20;
-/** For the record that fills the block: the fast path asks for nine times its length. Unit: bytes. */
+/** For the record that fills the block. Unit: bytes. */
 const headroomBytes = 2 << 20;
 
 /** What one document may have: MongoDB's 16 MB less room for its own bookkeeping. */
@@ -49,9 +49,11 @@ export async function* documentBlocks(
   const { integerOf, other } = heap.ids;
   const { computed, redact } = options;
   const nodeFirst = options.nodeFirst ?? 0;
-  const transcode = transcoderOf(scan.format);
-  const plain = options.plain === true || redact !== undefined;
-  const writer = new BsonWriter(blockBytes + headroomBytes, blockRoom);
+  const transcoder =
+    options.plain === true || redact !== undefined
+      ? undefined
+      : createRecordTranscoder(scan.format, blockBytes);
+  const writer = new BsonWriter(transcoder?.documents ?? blockBytes + headroomBytes, blockRoom);
   const spare: Buffer[] = [];
   let node = 0;
   let documentCount = 0;
@@ -66,7 +68,7 @@ export async function* documentBlocks(
     edgeFirst = firstEdge[node] as number;
     references.count = (firstEdge[node + 1] as number) - edgeFirst;
     const open = openDocument(writer, computed, node);
-    if (!plain && transcode(bytes, span, writer, references)) {
+    if (transcoder?.transcode(bytes, span, writer, references) === true) {
       writer.end(open.start);
       documentCount += 1 + computed.continue(writer, node, 1);
       return;
@@ -92,8 +94,32 @@ export async function* documentBlocks(
     documentCount += closeDocument(writer, open, computed, node, documentBytesMax);
   }
 
+  /** The documents written so far, in memory of their own. */
+  function taken(): Pick<DocumentBlock, "bson" | "release"> {
+    const next = transcoder?.documents ?? spare.pop() ?? blockBytes + headroomBytes;
+    let memory = writer.bytes;
+    let bson = writer.take(next);
+    if (transcoder?.documents !== undefined) {
+      // The fast path writes the next ones in the same place.
+      const bytes = Math.max(bson.length + blockRoom, blockBytes + headroomBytes);
+      memory =
+        (bytes === blockBytes + headroomBytes ? spare.pop() : undefined) ??
+        Buffer.allocUnsafeSlow(bytes);
+      bson.copy(memory, blockRoom);
+      bson = memory.subarray(blockRoom, blockRoom + bson.length);
+    }
+    return {
+      bson,
+      // A buffer that had to be larger for one record is let go.
+      release: () => {
+        if (memory.length === blockBytes + headroomBytes) spare.push(memory);
+      },
+    };
+  }
+
   for await (const raw of blocks) {
-    const { bytes, length } = sealed(raw);
+    const { bytes: read, length } = sealed(raw);
+    const bytes = transcoder?.begin(read) ?? read;
     for (let from = 0; from < length; lineIndex++) {
       const feed = bytes.indexOf(0x0a, from);
       const to = feed < 0 || feed > length ? length : feed;
@@ -101,13 +127,8 @@ export async function* documentBlocks(
         if (node >= nodeFirst) write(bytes, recordSpan(bytes, from, to));
         node++;
         if (writer.offset >= blockBytes) {
-          const memory = writer.bytes;
           yield {
-            bson: writer.take(spare.pop() ?? blockBytes + headroomBytes),
-            // A buffer that had to grow for one large record is let go.
-            release: () => {
-              if (memory.length === blockBytes + headroomBytes) spare.push(memory);
-            },
+            ...taken(),
             documentCount,
             nodeEnd: node,
             bytesDone: raw.byteOffsetFirst + to,
@@ -121,7 +142,7 @@ export async function* documentBlocks(
   }
   if (node !== heap.graph.nodeCount) throw changed();
   if (documentCount > 0) {
-    yield { bson: writer.take(1), documentCount, nodeEnd: node, bytesDone: Infinity };
+    yield { ...taken(), documentCount, nodeEnd: node, bytesDone: Infinity };
   }
 }
 

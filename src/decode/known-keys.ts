@@ -19,22 +19,14 @@ export type KeyStep = {
   readonly before: KeyStep | undefined;
   /** What has followed, the usual one first. */
   readonly next: KeyStep[];
-  /** Objects that were the value, the usual one first: an object's flags repeat millions of times. */
-  readonly objects: KnownObject[];
 };
-
-/** An object as JSON bytes, found ordinary, and what became of it. */
-export type KnownObject = { readonly json: Words; readonly bson: Words };
 
 /** Keys met so far, from the record's opening brace on. */
 export type KnownKeys = { readonly start: KeyStep; count: number };
 
 /** Steps kept for one reader: beyond, a dump has no shapes and nothing is gained. */
 const stepsMax = 4096;
-const objectsMax = 24;
-const objectBytesMax = 400;
 const none = wordsOf(new Uint8Array(0));
-const noBytes = new Uint8Array(0);
 
 export function createKnownKeys(): KnownKeys {
   const start: KeyStep = {
@@ -45,7 +37,6 @@ export function createKnownKeys(): KnownKeys {
     code: -1,
     before: undefined,
     next: [],
-    objects: [],
   };
   return { start, count: 0 };
 }
@@ -100,7 +91,6 @@ export function keepStep(
     code,
     before,
     next: [],
-    objects: [],
   };
   if (known.count < stepsMax && text.length >= 4) {
     known.count++;
@@ -115,31 +105,6 @@ export function isNewIn(step: KeyStep, hash: number): boolean {
     if (one.hash === hash) return false;
   }
   return true;
-}
-
-/** An object that stands at `at` and was this key's value before. */
-export function knownObject(
-  step: KeyStep,
-  view: DataView,
-  at: number,
-  end: number,
-): KnownObject | undefined {
-  const { objects } = step;
-  for (let index = 0; index < objects.length; index++) {
-    const candidate = objects[index] as KnownObject;
-    if (!wordsStandAt(candidate.json, view, at, end)) continue;
-    if (index > 0) {
-      objects[index] = objects[index - 1] as KnownObject;
-      objects[index - 1] = candidate;
-    }
-    return candidate;
-  }
-  return undefined;
-}
-
-export function keepObject(step: KeyStep, json: Uint8Array, bson: Uint8Array = noBytes): void {
-  if (step.objects.length >= objectsMax || json.length > objectBytesMax) return;
-  step.objects.push({ json: wordsOf(json), bson: wordsOf(bson) });
 }
 
 export function hashOfKey(bytes: Uint8Array, from: number, to: number): number {

@@ -104,7 +104,7 @@ export function escapedByte(letter: u8): i32 {
 }
 
 /** The rest of a character of several bytes, from behind its first byte. @see RFC 3629, section 4 */
-function skipUtf8(at: usize, first: u8): usize {
+export function skipUtf8(at: usize, first: u8): usize {
   const second = load<u8>(at);
   if (first < 0xc2) return 0;
   if (first < 0xe0) return (second & 0xc0) === 0x80 ? at + 1 : 0;

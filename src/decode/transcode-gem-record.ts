@@ -3,7 +3,6 @@ import { putWords, wordsOf } from "../word-bytes.js";
 import { reservedFields } from "../../schemas/stored-fields.js";
 import type { RecordSpan } from "./decode-line.js";
 import {
-  addressAt,
   copyString,
   equalBytes,
   fastNestingMax,
@@ -12,24 +11,12 @@ import {
   skipBlank,
   skipNumber,
   skipString,
-  skipStrings,
   skipValue,
-  stringCount,
   viewOf,
   wholeAt,
 } from "./json-bytes.js";
 import { keyCodesOf } from "./key-codes.js";
-import {
-  createKnownKeys,
-  hashOfKey,
-  isNewIn,
-  keepObject,
-  keepStep,
-  knownObject,
-  knownStep,
-  type KnownKeys,
-} from "./known-keys.js";
-import type { LineFormat } from "./line-format.js";
+import { createKnownKeys, hashOfKey, isNewIn, keepStep, knownStep } from "./known-keys.js";
 
 /** The references of one object, as ids in dump order: what the scan found. */
 export type ReferenceIds = {
@@ -38,23 +25,10 @@ export type ReferenceIds = {
   readonly idAt: (index: number) => number;
 };
 
-/**
- * Writes an ordinary record's own fields as BSON, from its bytes, behind the fields that the caller has written. False:
- * not ordinary; nothing counts that was written, the plain path must do it.
- *
- * Writes of an ordinary record exactly the bytes that `encodeRecord` writes (a property test holds it).
- */
-export type TranscodeRecord = (
-  bytes: Buffer,
-  span: RecordSpan,
-  writer: BsonWriter,
-  references: ReferenceIds,
-) => boolean;
-
 /** A longer record goes the plain way, which splits what MongoDB cannot hold in one document. */
-const recordBytesMax = 1 << 20;
+export const recordBytesMax = 1 << 20;
 /** JSON grows most as `[0,0,…]`: two bytes become type, index, NUL and four bytes. */
-const growthMax = 9;
+export const growthMax = 9;
 
 /** What a top-level key is, by its number in the list. */
 const enum Role {
@@ -63,44 +37,19 @@ const enum Role {
   type,
   class,
   size,
-  references,
-  names,
-  kinds,
   reserved,
 }
 
-type Keys = {
-  readonly codeOf: (bytes: Buffer, from: number, to: number) => number;
-  readonly roles: readonly Role[];
-};
-
-function keysOf(roles: Readonly<Record<string, Role>>): Keys {
-  const all: Record<string, Role> = {};
-  for (const name of reservedFields) all[name] = Role.reserved;
-  Object.assign(all, roles);
-  return { codeOf: keyCodesOf(Object.keys(all)), roles: Object.values(all) };
-}
-
-const gemKeys = keysOf({ id: Role.leaveOut, bt: Role.type, class: Role.class, size: Role.size });
-const objspaceKeys = keysOf({
-  address: Role.leaveOut,
-  class_name: Role.leaveOut,
-  references: Role.references,
-  reference_names: Role.names,
-  reference_kinds: Role.kinds,
-  type: Role.type,
+const roles: Readonly<Record<string, Role>> = {
+  ...Object.fromEntries(reservedFields.map((name) => [name, Role.reserved])),
+  id: Role.leaveOut,
+  bt: Role.type,
   class: Role.class,
-  memsize: Role.size,
-});
-
-/** The fast path of the format. */
-export function transcoderOf(format: LineFormat): TranscodeRecord {
-  const isGem = format.name === "heap-dump-gem";
-  const keys = isGem ? gemKeys : objspaceKeys;
-  const known = createKnownKeys();
-  return (bytes, span, writer, references) =>
-    transcode(bytes, span, writer, references, keys, known, isGem);
-}
+  size: Role.size,
+};
+const keyCodeOf = keyCodesOf(Object.keys(roles));
+const roleOfCode = Object.values(roles);
+const known = createKnownKeys();
 
 const containers = new Uint8Array(fastNestingMax + 2);
 const opened = new Int32Array(fastNestingMax + 2);
@@ -138,18 +87,20 @@ let nameEnds = new Int32Array(1024);
 const className = wordsOf(Buffer.from("class\0"));
 const memsizeName = wordsOf(Buffer.from("memsize\0"));
 const namesName = wordsOf(Buffer.from("reference_names\0"));
-const kindsName = wordsOf(Buffer.from("reference_kinds\0"));
 const dumpPrefix = wordsOf(Buffer.from("dump_"));
 const dataType = Buffer.from("T_DATA");
 
-function transcode(
+/**
+ * Writes an ordinary record's own fields as BSON, from its bytes, behind the fields that the caller has written. False:
+ * not ordinary; nothing counts that was written, the plain path must do it.
+ *
+ * Writes of an ordinary record exactly the bytes that `encodeRecord` writes (a property test holds it).
+ */
+export function transcodeGemRecord(
   bytes: Buffer,
   span: RecordSpan,
   writer: BsonWriter,
   references: ReferenceIds,
-  keys: Keys,
-  known: KnownKeys,
-  isGem: boolean,
 ): boolean {
   const recordBytes = span.end - span.start;
   if (recordBytes > recordBytesMax || bytes[span.start] !== 0x7b) return false;
@@ -172,12 +123,7 @@ function transcode(
   let named = false;
   let typeSeen = false;
   let isData = false;
-  let namesAt = -1;
-  let kindsAt = -1;
   let step = known.start;
-  /** Where the object that is this key's value began, in both. */
-  let objectFrom = -1;
-  let objectTo = -1;
   for (;;) {
     const behind = at;
     const followed = depth === 1 ? knownStep(step, view, at, bytes.length) : undefined;
@@ -190,10 +136,6 @@ function transcode(
           out[to++] = 0;
           const start = opened[depth + 1] as number;
           putInt32(outView, start, to - start);
-          if (depth === 1 && objectFrom >= 0) {
-            keepObject(step, bytes.subarray(objectFrom, at), out.subarray(objectTo, to));
-            objectFrom = -1;
-          }
           continue;
         }
         if (bytes[at] !== 0x2c) return false;
@@ -220,12 +162,12 @@ function transcode(
         if (bytes[at] !== 0x3a) return false;
         at = skipBlank(bytes, at + 1);
         const places = { from: behind, keyFrom, keyTo, to: at };
-        step = keepStep(known, step, bytes, places, keys.codeOf(bytes, keyFrom, keyTo));
+        step = keepStep(known, step, bytes, places, keyCodeOf(bytes, keyFrom, keyTo));
       } else {
         at = skipBlank(bytes, at + followed.text.length);
         step = followed;
       }
-      if (step.code >= 0) role = keys.roles[step.code] as Role;
+      if (step.code >= 0) role = roleOfCode[step.code] as Role;
       if (role === Role.reserved) {
         to = putWords(outView, to, dumpPrefix);
         keyAt = to; // The edge's name is the dump's own.
@@ -243,7 +185,7 @@ function transcode(
         out[to++] = byte;
       }
       if (!isNewKey(hash, serials[depth] as number)) return false;
-      if (isGem && bytes[keyFrom] === 0x5f && bytes[keyFrom + 1] === 0x5f) {
+      if (bytes[keyFrom] === 0x5f && bytes[keyFrom + 1] === 0x5f) {
         const keyId = hashKeyIdAt(bytes, keyFrom, at);
         if (keyId === -2) return false;
         if (keyId >= 0 && edge < references.count && references.idAt(edge) === keyId) {
@@ -267,28 +209,17 @@ function transcode(
       case Role.keep:
       case Role.reserved:
         break;
-      case Role.references:
-        at = skipStrings(bytes, at);
-        if (at < 0 || stringCount !== references.count) return false;
-        to = typeAt;
-        continue;
       case Role.leaveOut:
-      case Role.names:
-      case Role.kinds: {
-        const from = at;
         at = skipValue(bytes, at);
         if (at < 0) return false;
-        if (role === Role.names) namesAt = from;
-        if (role === Role.kinds) kindsAt = from;
         to = typeAt;
         continue;
-      }
       case Role.type: {
         if (byte !== 0x22) return false;
         const end = skipString(bytes, at + 1);
         if (end < 0) return false;
         typeSeen = true;
-        isData = isGem && equalBytes(bytes, at + 1, end - 1, dataType);
+        isData = equalBytes(bytes, at + 1, end - 1, dataType);
         at = end;
         to = typeAt;
         continue;
@@ -301,7 +232,7 @@ function transcode(
           to = putWords(outView, typeAt + 1, className);
           continue;
         }
-        const id = isGem ? wholeAt(bytes, at) : addressAt(bytes, at);
+        const id = wholeAt(bytes, at);
         if (id < 0) return false;
         at = numberEnd;
         out[typeAt] = 0x12;
@@ -310,22 +241,20 @@ function transcode(
       }
       case Role.size: {
         const size = wholeAt(bytes, at);
-        if (size < 0 || !(typeSeen || !isGem)) return false;
+        if (size < 0 || !typeSeen) return false;
         at = numberEnd;
         to = putWhole(outView, typeAt, to, size);
-        if (isGem) {
-          // It is a candidate like every integer.
-          if (edge < references.count && references.idAt(edge) === size) {
-            reserveNames(edge);
-            nameStarts[edge] = keyAt;
-            nameEnds[edge] = keyEnd;
-            named = true;
-            edge++;
-          }
-          if (isData) {
-            const memsizeAt = to;
-            to = putWhole(outView, memsizeAt, putWords(outView, memsizeAt + 1, memsizeName), size);
-          }
+        // It is a candidate like every integer.
+        if (edge < references.count && references.idAt(edge) === size) {
+          reserveNames(edge);
+          nameStarts[edge] = keyAt;
+          nameEnds[edge] = keyEnd;
+          named = true;
+          edge++;
+        }
+        if (isData) {
+          const memsizeAt = to;
+          to = putWhole(outView, memsizeAt, putWords(outView, memsizeAt + 1, memsizeName), size);
         }
         continue;
       }
@@ -350,7 +279,7 @@ function transcode(
       } else {
         at = numberEnd;
         to = putWhole(outView, typeAt, to, value);
-        if (isGem && edge < references.count && references.idAt(edge) === value) {
+        if (edge < references.count && references.idAt(edge) === value) {
           reserveNames(edge);
           nameStarts[edge] = keyAt;
           nameEnds[edge] = keyEnd;
@@ -359,17 +288,6 @@ function transcode(
         }
       }
     } else if (byte === 0x7b || byte === 0x5b) {
-      if (depth === 1 && byte === 0x7b && !isGem) {
-        const same = knownObject(step, view, at, bytes.length);
-        if (same !== undefined) {
-          out[typeAt] = 0x03;
-          to = putWords(outView, to, same.bson);
-          at += same.json.length;
-          continue;
-        }
-        objectFrom = at;
-        objectTo = to;
-      }
       if (++depth > fastNestingMax) return false;
       containers[depth] = byte;
       indexes[depth] = 0;
@@ -383,7 +301,6 @@ function transcode(
         depth--;
         out[to++] = 0;
         putInt32(outView, to - 5, 5);
-        if (depth === 1) objectFrom = -1;
       } else behindValue = false;
     } else if (byte === 0x2d) {
       const value = wholeAt(bytes, at + 1);
@@ -410,14 +327,8 @@ function transcode(
     }
   }
   if (at !== span.end || !typeSeen) return false;
-  if (isGem) {
-    if (edge !== references.count) return false;
-    if (named) to = putGemNames(writer, to, edge);
-  } else {
-    if (namesAt >= 0) to = putNames(bytes, namesAt, writer, to);
-    if (kindsAt >= 0) to = putKinds(bytes, kindsAt, writer, to);
-    if (to < 0) return false;
-  }
+  if (edge !== references.count) return false;
+  if (named) to = putGemNames(writer, to, edge);
   writer.offset = to;
   return true;
 }
@@ -449,46 +360,6 @@ function putGemNames(writer: BsonWriter, from: number, count: number): number {
   out[to++] = 0;
   putInt32(view, start, to - start);
   return to;
-}
-
-/** reference_names from a list of strings; nothing where all are empty. */
-function putNames(bytes: Buffer, at: number, writer: BsonWriter, from: number): number {
-  const { bytes: out, view } = writer;
-  out[from] = 0x04;
-  const start = putWords(view, from + 1, namesName);
-  let to = start + 4;
-  let any = false;
-  let next = skipBlank(bytes, at + 1);
-  for (let index = 0; bytes[next] === 0x22; index++) {
-    out[to++] = 0x02;
-    to = writeDecimal(out, to, index);
-    out[to++] = 0;
-    const end = skipString(bytes, next + 1);
-    const copied = copyString(bytes, next + 1, end - 1, writer, to + 4);
-    if (copied > to + 4) any = true;
-    putInt32(view, to, copied - to - 3);
-    out[copied] = 0;
-    to = copied + 1;
-    next = skipBlank(bytes, end);
-    if (bytes[next] === 0x2c) next = skipBlank(bytes, next + 1);
-  }
-  if (!any) return from;
-  out[to++] = 0;
-  putInt32(view, start, to - start);
-  return to;
-}
-
-function putKinds(bytes: Buffer, at: number, writer: BsonWriter, from: number): number {
-  const { bytes: out, view } = writer;
-  if (bytes[at] !== 0x22 || from < 0) return -1;
-  const end = skipString(bytes, at + 1);
-  if (end === at + 2) return from;
-  out[from] = 0x02;
-  const to = putWords(view, from + 1, kindsName);
-  const copied = copyString(bytes, at + 1, end - 1, writer, to + 4);
-  putInt32(view, to, copied - to - 3);
-  out[copied] = 0;
-  return copied + 1;
 }
 
 function reserveNames(index: number): void {

@@ -1,0 +1,88 @@
+import type { BsonWriter } from "../bson-writer.js";
+import type { RecordSpan } from "./decode-line.js";
+import type { LineFormat } from "./line-format.js";
+import {
+  growthMax,
+  recordBytesMax,
+  transcodeGemRecord,
+  type ReferenceIds,
+} from "./transcode-gem-record.js";
+import { instanceOf, type WasmMemory } from "./wasm-module.js";
+
+/**
+ * The fast path of the second pass: writes an ordinary record's own fields as BSON, from its bytes, behind the fields
+ * that the caller has written.
+ */
+export type RecordTranscoder = {
+  /** Where documents must be written, for the fast path to go on writing there. Undefined: anywhere. */
+  readonly documents: Buffer | undefined;
+  /** Takes the next block of lines. Gives its bytes where the transcoder reads them. */
+  begin(bytes: Buffer): Buffer;
+  /** False: not ordinary; nothing counts that was written, the plain path must do it. */
+  transcode(bytes: Buffer, span: RecordSpan, writer: BsonWriter, references: ReferenceIds): boolean;
+};
+
+/**
+ * Makes a transcoder of the format's records.
+ *
+ * @param blockBytes - of documents that are written before `documents` is begun anew
+ */
+export function createRecordTranscoder(format: LineFormat, blockBytes: number): RecordTranscoder {
+  if (format.name === "heap-dump-gem") {
+    return { documents: undefined, begin: (bytes) => bytes, transcode: transcodeGemRecord };
+  }
+  return createObjspaceTranscoder(blockBytes);
+}
+
+/** What wasm/transcode-records.ts exports. */
+type TranscodeModule = {
+  readonly memory: WasmMemory;
+  heapBase(): number;
+  transcodeRecord(start: number, end: number, out: number, referenceCount: number): number;
+};
+
+const pageBytes = 1 << 16;
+/** Bytes beside a text or a document that are read or written with it: those of a vector, and more. */
+const slackBytes = 64;
+/** A block with a line that is longer is none for the fast path. Unit: bytes. */
+const linesBytesMax = 8 << 20;
+/** Computed fields of the record that fills a block: its references take most. Unit: bytes. */
+const computedBytesMax = 8 << 20;
+
+/** Of `ObjectSpace.dump_all` and of our own producers, in WebAssembly. Its memory is made once: what is never written takes none. */
+function createObjspaceTranscoder(blockBytes: number): RecordTranscoder {
+  let lines = Buffer.alloc(0);
+  const wasm = instanceOf("transcode-records", {
+    doubleOf: (from, end) => Number(lines.toString("latin1", from - linesAt, end - linesAt)),
+  }) as TranscodeModule;
+  const linesAt = (wasm.heapBase() + slackBytes) & ~15;
+  const documentsAt = linesAt + linesBytesMax + slackBytes;
+  const documentsBytes = blockBytes + computedBytesMax + recordBytesMax * growthMax;
+  const end = documentsAt + documentsBytes + slackBytes;
+  wasm.memory.grow(Math.ceil((end - wasm.memory.buffer.byteLength) / pageBytes));
+  const { buffer } = wasm.memory;
+  const documents = Buffer.from(buffer, documentsAt, documentsBytes);
+
+  return {
+    documents,
+    begin: (bytes) => {
+      if (bytes.length > linesBytesMax) return bytes;
+      lines = Buffer.from(buffer, linesAt, bytes.length);
+      lines.set(bytes);
+      return lines;
+    },
+    transcode: (bytes, span, writer, references) => {
+      const recordBytes = span.end - span.start;
+      if (bytes !== lines || writer.bytes !== documents || recordBytes > recordBytesMax)
+        return false;
+      if (writer.offset + recordBytes * growthMax > documentsBytes) return false;
+      const behind = wasm.transcodeRecord(
+        ...([linesAt + span.start, linesAt + span.end] as const),
+        ...([documentsAt + writer.offset, references.count] as const),
+      );
+      if (behind === 0) return false;
+      writer.offset = behind - documentsAt;
+      return true;
+    },
+  };
+}
