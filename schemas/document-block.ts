@@ -20,7 +20,7 @@ export type DocumentBlock = {
   /** Gives the memory back, to be written again: allocating it anew costs more than filling it. */
   readonly release?: () => void;
   readonly documentCount: number;
-  /** Nodes below this one are in this block or an earlier one: what a checkpoint counts. */
+  /** Objects in this block and those before it, in the order of loading: what a checkpoint counts. */
   readonly nodeEnd: number;
   /** Bytes of the dump read so far, for the progress bar. */
   readonly bytesDone: number;

@@ -5,6 +5,7 @@ import { beginScan, scanBlocks, type Scan } from "./decode/scan-dump.js";
 import { arrayElementBlocks } from "./decode/array-elements.js";
 import { detectFormat, type DetectedFormat, type DumpFormatName } from "./decode/detect-format.js";
 import { lineFormatOf } from "./decode/formats.js";
+import { inFileOrder, inRunOrder, type LinePiece } from "./decode/line-pieces.js";
 import { openSource, type DumpSource } from "./decode/open-source.js";
 import { redactorOf, type Redactor } from "./decode/redact.js";
 import { lineBlocks, lineBlocksOfFile } from "./decode/split-lines.js";
@@ -538,6 +539,16 @@ async function readHeap(
   });
   if (damage !== undefined) warnings.push(damage.message);
   const truncated = damage !== undefined || isCut(scan, warnings);
+  async function* piecesOf(): AsyncGenerator<LinePiece> {
+    const runs = scan.runs.inOrder(source.bytesOnDisk, scan.objectLines);
+    const pieces = runs === undefined ? undefined : source.pieces(options);
+    if (runs === undefined || pieces === undefined) {
+      yield* inFileOrder(untilDamage(blocksOf(), () => undefined));
+      return;
+    }
+    yield* inRunOrder(runs, pieces.read);
+    await pieces.end();
+  }
   return {
     ...heap,
     counters: ledger,
@@ -545,12 +556,10 @@ async function readHeap(
     truncated,
     warnings,
     documents: (computed, nodeFirst) =>
-      documentBlocks(
-        untilDamage(blocksOf(), () => undefined),
-        scan,
-        heap,
-        { computed, nodeFirst, ...(redactor === undefined ? {} : { redact: redactor.record }) },
-      ),
+      documentBlocks(piecesOf(), scan, heap, {
+        ...{ computed, nodeFirst },
+        ...(redactor === undefined ? {} : { redact: redactor.record }),
+      }),
   };
 }
 

@@ -7,17 +7,15 @@ import {
   type HeapIds,
 } from "../../schemas/document-block.js";
 import type { HeapGraph } from "../../schemas/heap-graph.js";
-import type { LineBlock } from "../../schemas/line-block.js";
 import { decodeLine, recordSpan, type RecordSpan } from "./decode-line.js";
 import { encodeRecord } from "./encode-record.js";
 import type { HeapRecord } from "./heap-record.js";
+import type { LinePiece } from "./line-pieces.js";
 import type { Scan } from "./scan-dump.js";
-import { sealed } from "./scan-lines.js";
 import { closeDocument, openDocument, type OpenDocument } from "./split-document.js";
-import { createRecordTranscoder } from "./record-transcoder.js";
+import { createRecordTranscoder, documentBlockBytes } from "./record-transcoder.js";
 
-/** A block of documents is closed at this size: large enough that a message's overhead is nothing. Unit: bytes. */
-const blockBytes = 4 << 20;
+const blockBytes = documentBlockBytes;
 /** For the record that fills the block. Unit: bytes. */
 const headroomBytes = 2 << 20;
 
@@ -26,7 +24,7 @@ const documentBytesMax = 15_500_000;
 
 export type DocumentOptions = {
   readonly computed: ComputedFields;
-  /** Nodes before this one are left out: they were loaded before. */
+  /** So many objects, in the order of loading, are left out: they were loaded before. */
   readonly nodeFirst?: number;
   readonly plain?: boolean;
   /** Changes a record's fields before they are stored. Every record then goes the plain way. */
@@ -40,7 +38,7 @@ export type DocumentOptions = {
  * @throws {HeapdumpError} `decode/changed` when they are not the same
  */
 export async function* documentBlocks(
-  blocks: AsyncIterable<LineBlock>,
+  pieces: AsyncIterable<LinePiece>,
   scan: Scan,
   heap: { readonly graph: HeapGraph; readonly ids: HeapIds },
   options: DocumentOptions,
@@ -52,10 +50,11 @@ export async function* documentBlocks(
   const transcoder =
     options.plain === true || redact !== undefined
       ? undefined
-      : createRecordTranscoder(scan.format, blockBytes);
+      : createRecordTranscoder(scan.format);
   const writer = new BsonWriter(transcoder?.documents ?? blockBytes + headroomBytes, blockRoom);
   const spare: Buffer[] = [];
   let node = 0;
+  let nodesDone = 0;
   let documentCount = 0;
   let lineIndex = 0;
   let edgeFirst = 0;
@@ -117,32 +116,36 @@ export async function* documentBlocks(
     };
   }
 
-  for await (const raw of blocks) {
-    const { bytes: read, length } = sealed(raw);
-    const bytes = transcoder?.begin(read) ?? read;
-    for (let from = 0; from < length; lineIndex++) {
-      const feed = bytes.indexOf(0x0a, from);
-      const to = feed < 0 || feed > length ? length : feed;
-      if (scan.objectLines.has(lineIndex)) {
-        if (node >= nodeFirst) write(bytes, recordSpan(bytes, from, to));
-        node++;
-        if (writer.offset >= blockBytes) {
-          yield {
-            ...taken(),
-            documentCount,
-            nodeEnd: node,
-            bytesDone: raw.byteOffsetFirst + to,
-          };
-          documentCount = 0;
+  try {
+    for await (const piece of pieces) {
+      const bytes = transcoder?.begin(piece.bytes) ?? piece.bytes;
+      let { bytesBefore: bytesDone } = piece;
+      for (const stretch of piece.stretches) {
+        if (stretch.first !== undefined) ({ line: lineIndex, node } = stretch.first);
+        for (let from = stretch.from; from < stretch.to; lineIndex++) {
+          const feed = bytes.indexOf(0x0a, from);
+          const to = feed < 0 || feed > stretch.to ? stretch.to : feed;
+          bytesDone += to + 1 - from;
+          if (scan.objectLines.has(lineIndex)) {
+            if (nodesDone >= nodeFirst) write(bytes, recordSpan(bytes, from, to));
+            node++;
+            nodesDone++;
+            if (writer.offset >= blockBytes) {
+              yield { ...taken(), documentCount, nodeEnd: nodesDone, bytesDone };
+              documentCount = 0;
+            }
+          }
+          from = to + 1;
         }
       }
-      from = to + 1;
+      if (piece.skipsLine) lineIndex++;
     }
-    if (raw.tooLong !== undefined) lineIndex++;
-  }
-  if (node !== heap.graph.nodeCount) throw changed();
-  if (documentCount > 0) {
-    yield { ...taken(), documentCount, nodeEnd: node, bytesDone: Infinity };
+    if (nodesDone !== heap.graph.nodeCount) throw changed();
+    if (documentCount > 0) {
+      yield { ...taken(), documentCount, nodeEnd: nodesDone, bytesDone: Infinity };
+    }
+  } finally {
+    transcoder?.end();
   }
 }
 

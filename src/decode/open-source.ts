@@ -8,6 +8,7 @@ import { pipeline } from "node:stream/promises";
 import * as zlib from "node:zlib";
 import { Decompress } from "fzstd";
 import { HeapdumpError } from "../errors.js";
+import { combinedCrc32 } from "./crc32-combine.js";
 import type { ReadInto } from "./split-lines.js";
 
 /** A dump file, however it is compressed or reached. */
@@ -33,6 +34,11 @@ export type DumpSource = {
    * the file is compressed. Throws as `chunks` does.
    */
   readInto(options?: { signal?: AbortSignal | undefined }): ReadInto | undefined;
+  /**
+   * Reads an uncompressed file again in pieces, in any order. When all are read they must be, together, what the first
+   * pass met. Undefined where the file is compressed.
+   */
+  pieces(options?: { signal?: AbortSignal | undefined }): DumpPieces | undefined;
   /** Bytes of the file that the last `chunks()` has read. */
   bytesRead(): number;
   /** Size and checksum of the bytes on disk: tells a changed file. Known once `chunks()` has run to its end. */
@@ -43,6 +49,25 @@ export type DumpSource = {
   mustBeUnchanged(): Promise<void>;
   /** Removes the spool of standard input. */
   close(): Promise<void>;
+};
+
+/**
+ * Reads the next piece at a place of the file. Gives how long it is.
+ *
+ * @param cut - it ends behind a line: the rest of the bytes that were read is another piece's. 0: no line ends in it
+ * @throws {HeapdumpError} `decode/changed` when the file ends before
+ */
+export type ReadPiece = (
+  buffer: Buffer,
+  position: number,
+  length: number,
+  cut: boolean,
+) => Promise<number>;
+
+export type DumpPieces = {
+  readonly read: ReadPiece;
+  /** @throws {HeapdumpError} `decode/changed` when the pieces were not those of the first pass */
+  end(): Promise<void>;
 };
 
 export type OpenOptions = {
@@ -187,6 +212,64 @@ async function openFile(
     };
   }
 
+  function pieces(pieceOptions: { signal?: AbortSignal | undefined } = {}): DumpPieces | undefined {
+    if (compression !== "none" || crc32 === undefined) return undefined;
+    const checksumOf = crc32;
+    const signal = pieceOptions.signal ?? options.signal;
+    const met: { position: number; length: number; checksum: number }[] = [];
+    const handleOf = async (): Promise<FileHandle> => {
+      // As for a pass: one handle is open at a time.
+      if (met.length > 0 && reading !== undefined) return reading;
+      await reading?.close().catch(() => undefined);
+      return (reading = await open(file, "r"));
+    };
+    const failed = (error: unknown): unknown => {
+      if (signal?.aborted === true) return signal.reason;
+      if (error instanceof HeapdumpError) return error;
+      return new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
+        cause: error,
+      });
+    };
+    return {
+      read: async (buffer, position, length, cut) => {
+        try {
+          signal?.throwIfAborted();
+          const handle = await handleOf();
+          for (let at = 0; at < length;) {
+            const { bytesRead: count } = await handle.read(buffer, at, length - at, position + at);
+            if (count === 0) throw changed(path);
+            at += count;
+          }
+          const end = cut ? buffer.lastIndexOf(0x0a, length - 1) + 1 : length;
+          if (end > 0) {
+            met.push({ position, length: end, checksum: checksumOf(buffer.subarray(0, end)) });
+          }
+          return end;
+        } catch (error) {
+          throw failed(error);
+        }
+      },
+      end: async () => {
+        let total = 0;
+        let checksum = 0;
+        for (const piece of met.sort((one, two) => one.position - two.position)) {
+          if (piece.position !== total) throw changed(path);
+          checksum = combinedCrc32(checksum, piece.checksum, piece.length);
+          total += piece.length;
+        }
+        try {
+          const handle = await handleOf();
+          const { bytesRead: more } = await handle.read(Buffer.alloc(1), 0, 1, total);
+          if (more > 0) throw changed(path);
+          await handle.close();
+        } catch (error) {
+          throw failed(error);
+        }
+        passed(`${total}-${textOfCrc32(checksum)}`);
+      },
+    };
+  }
+
   async function* chunks(
     chunkOptions: { signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<Buffer> {
@@ -203,6 +286,7 @@ async function openFile(
     modifiedAt,
     chunks,
     readInto,
+    pieces,
     bytesRead: () => bytesRead,
     fingerprint: () => fingerprint,
     mustBeUnchanged: async () => {
@@ -348,9 +432,15 @@ async function* unzstd(
 
 type Checksum = { with(chunk: Buffer): Checksum; text(): string };
 
-/** crc32 where Node has it (20.15 and 22.2 on): several gigabytes a second; else SHA-1. */
+/** Where Node has it (20.15 and 22.2 on): several gigabytes a second. */
+const { crc32 } = zlib as { crc32?: (data: Buffer, value?: number) => number };
+
+function textOfCrc32(value: number): string {
+  return value.toString(16).padStart(8, "0");
+}
+
+/** crc32, else SHA-1. */
 function newChecksum(): Checksum {
-  const crc32 = (zlib as { crc32?: (data: Buffer, value?: number) => number }).crc32;
   if (crc32 === undefined) {
     const hash = createHash("sha1");
     const checksum: Checksum = {
@@ -364,7 +454,7 @@ function newChecksum(): Checksum {
   }
   const from = (value: number): Checksum => ({
     with: (chunk) => from(crc32(chunk, value)),
-    text: () => value.toString(16).padStart(8, "0"),
+    text: () => textOfCrc32(value),
   });
   return from(0);
 }

@@ -9,7 +9,7 @@ import {
 import { atLineEnd } from "./json-bytes.js";
 import type { LineFormat } from "./line-format.js";
 import { scanGemRecord } from "./scan-gem-record.js";
-import type { ScanColumns, ScanSink } from "./scan-sink.js";
+import type { LinePlace, ScanColumns, ScanSink } from "./scan-sink.js";
 import { instanceOf, type WasmGlobal, type WasmMemory } from "./wasm-module.js";
 
 /**
@@ -22,7 +22,7 @@ export type RecordScanner = {
   /** Scans lines that are an ordinary record and nothing else. Gives the first that is not, or the end. */
   scanLines(from: number, line: number): { readonly at: number; readonly line: number };
   /** Whether the record in bytes[start..end) of that line was ordinary. */
-  scanSpan(start: number, end: number, line: number): boolean;
+  scanSpan(start: number, end: number, place: LinePlace): boolean;
 };
 
 /** Makes a scanner of the format's records. */
@@ -44,13 +44,13 @@ function createGemScanner(sink: ScanSink): RecordScanner {
       let at = from;
       let line = lineFirst;
       for (; at < length && bytes[at] === 0x7b; line++) {
-        const behind = scanGemRecord(bytes, at, atLineEnd, line, sink);
+        const behind = scanGemRecord(bytes, at, atLineEnd, { line, from: at }, sink);
         if (behind < 0) break;
         at = bytes[behind] === 0x0d ? behind + 2 : behind + 1;
       }
       return { at, line };
     },
-    scanSpan: (start, end, line) => scanGemRecord(bytes, start, end, line, sink) >= 0,
+    scanSpan: (start, end, place) => scanGemRecord(bytes, start, end, place, sink) >= 0,
   };
 }
 
@@ -67,8 +67,9 @@ type ScanModule = {
   setArena(at: number): void;
   setColumns(...places: number[]): void;
   setCounts(objects: number, references: number, line: number): void;
+  setBlock(at: number): void;
   scanLines(from: number, end: number): number;
-  scanRecord(start: number, end: number): number;
+  scanRecord(start: number, end: number, lineFrom: number): number;
 };
 
 const pageBytes = 1 << 16;
@@ -116,7 +117,7 @@ function createObjspaceScanner(sink: ScanSink): RecordScanner {
       ...{ textHashes: place(8, rows), references: place(8, candidates) },
       ...{ siteCodes: place(4, rows), generations: place(4, rows) },
       ...{ classNameCodes: place(4, rows), firstReference: place(4, rows + 1) },
-      ...{ lines: place(4, rows), typeCodes: place(2, rows) },
+      ...{ lines: place(4, rows), lineOffsets: place(4, rows), typeCodes: place(2, rows) },
     };
     const missing = free + slackBytes - wasm.memory.buffer.byteLength;
     if (missing > 0) wasm.memory.grow(Math.ceil(missing / pageBytes));
@@ -132,9 +133,11 @@ function createObjspaceScanner(sink: ScanSink): RecordScanner {
       classNameCodes: new Int32Array(buffer, at.classNameCodes, rows),
       firstReference: new Uint32Array(buffer, at.firstReference, rows + 1),
       lines: new Int32Array(buffer, at.lines, rows),
+      lineOffsets: new Uint32Array(buffer, at.lineOffsets, rows),
       typeCodes: new Uint16Array(buffer, at.typeCodes, rows),
     };
     wasm.setColumns(...Object.values(at));
+    wasm.setBlock(blockAt);
     bytes = Buffer.from(buffer, blockAt, length + slackBytes);
     sink.useColumns(columns);
   }
@@ -172,9 +175,9 @@ function createObjspaceScanner(sink: ScanSink): RecordScanner {
       takeCounts();
       return { at, line: wasm.line.value };
     },
-    scanSpan: (start, end, line) => {
+    scanSpan: (start, end, { line, from }) => {
       wasm.setCounts(sink.objectCount, sink.referenceCount, line);
-      const behind = wasm.scanRecord(blockAt + start, blockAt + end);
+      const behind = wasm.scanRecord(blockAt + start, blockAt + end, blockAt + from);
       takeCounts();
       return behind !== 0;
     },

@@ -20,19 +20,25 @@ export type RecordTranscoder = {
   begin(bytes: Buffer): Buffer;
   /** False: not ordinary; nothing counts that was written, the plain path must do it. */
   transcode(bytes: Buffer, span: RecordSpan, writer: BsonWriter, references: ReferenceIds): boolean;
+  /** Gives its memory back, for another pass. */
+  end(): void;
 };
 
-/**
- * Makes a transcoder of the format's records.
- *
- * @param blockBytes - of documents that are written before `documents` is begun anew
- */
-export function createRecordTranscoder(format: LineFormat, blockBytes: number): RecordTranscoder {
+/** Makes a transcoder of the format's records. */
+export function createRecordTranscoder(format: LineFormat): RecordTranscoder {
   if (format.name === "heap-dump-gem") {
-    return { documents: undefined, begin: (bytes) => bytes, transcode: transcodeGemRecord };
+    return {
+      documents: undefined,
+      begin: (bytes) => bytes,
+      transcode: transcodeGemRecord,
+      end: () => undefined,
+    };
   }
-  return createObjspaceTranscoder(blockBytes);
+  return idle.pop() ?? createObjspaceTranscoder();
 }
+
+/** Those whose passes have ended: making a memory costs more than a small dump does. */
+const idle: RecordTranscoder[] = [];
 
 /** What wasm/transcode-records.ts exports. */
 type TranscodeModule = {
@@ -41,6 +47,8 @@ type TranscodeModule = {
   transcodeRecord(start: number, end: number, out: number, referenceCount: number): number;
 };
 
+/** A block of documents is closed at this size: large enough that a message's overhead is nothing. Unit: bytes. */
+export const documentBlockBytes = 4 << 20;
 const pageBytes = 1 << 16;
 /** Bytes beside a text or a document that are read or written with it: those of a vector, and more. */
 const slackBytes = 64;
@@ -50,20 +58,20 @@ const linesBytesMax = 8 << 20;
 const computedBytesMax = 8 << 20;
 
 /** Of `ObjectSpace.dump_all` and of our own producers, in WebAssembly. Its memory is made once: what is never written takes none. */
-function createObjspaceTranscoder(blockBytes: number): RecordTranscoder {
+function createObjspaceTranscoder(): RecordTranscoder {
   let lines = Buffer.alloc(0);
   const wasm = instanceOf("transcode-records", {
     doubleOf: (from, end) => Number(lines.toString("latin1", from - linesAt, end - linesAt)),
   }) as TranscodeModule;
   const linesAt = (wasm.heapBase() + slackBytes) & ~15;
   const documentsAt = linesAt + linesBytesMax + slackBytes;
-  const documentsBytes = blockBytes + computedBytesMax + recordBytesMax * growthMax;
+  const documentsBytes = documentBlockBytes + computedBytesMax + recordBytesMax * growthMax;
   const end = documentsAt + documentsBytes + slackBytes;
   wasm.memory.grow(Math.ceil((end - wasm.memory.buffer.byteLength) / pageBytes));
   const { buffer } = wasm.memory;
   const documents = Buffer.from(buffer, documentsAt, documentsBytes);
 
-  return {
+  const transcoder: RecordTranscoder = {
     documents,
     begin: (bytes) => {
       if (bytes.length > linesBytesMax) return bytes;
@@ -84,5 +92,7 @@ function createObjspaceTranscoder(blockBytes: number): RecordTranscoder {
       writer.offset = behind - documentsAt;
       return true;
     },
+    end: () => void idle.push(transcoder),
   };
+  return transcoder;
 }

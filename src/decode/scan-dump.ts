@@ -4,6 +4,7 @@ import type { LineBlock } from "../../schemas/line-block.js";
 import type { Reject } from "../../schemas/reject.js";
 import type { ScanBlock } from "../../schemas/scan-block.js";
 import { createBitset, type Bitset } from "./bitset.js";
+import { createIdRuns, type IdRuns } from "./id-runs.js";
 import { createInterner, type Interner } from "./intern-bytes.js";
 import type { LineFormat } from "./line-format.js";
 import {
@@ -41,6 +42,8 @@ export type Scan = {
   readonly ledger: Ledger;
   /** Which lines hold an object of the graph, by number from 0. */
   readonly objectLines: Bitset;
+  /** Stretches of the file with ascending ids. */
+  readonly runs: IdRuns;
   /** How many roots without an address had each name. */
   readonly rootCounts: Map<string, number>;
   header: DumpHeader | undefined;
@@ -82,6 +85,7 @@ export function beginScan(format: LineFormat): Scan {
     },
     ledger: { lines: 0, objects: 0, rejected: 0, repaired: 0, blank: 0 },
     objectLines: createBitset(),
+    runs: createIdRuns(),
     rootCounts: new Map(),
     header: undefined,
     trailer: undefined,
@@ -127,7 +131,9 @@ export async function* scanBlocks(
   options: ScanOptions,
 ): AsyncGenerator<ScannedBlock> {
   const plain = options.plain === true;
-  const idle: LocalScanner[] = Array.from({ length: localScanners }, () => ({
+  // Without threads, one is enough: each block is merged before the next one is asked for.
+  const scannerCount = options.threads === undefined || options.threads === 0 ? 1 : localScanners;
+  const idle: LocalScanner[] = Array.from({ length: scannerCount }, () => ({
     codes: { types: [], classNames: [], sites: [], references: [] },
     scan: createLineScanner(scan.format, plain),
   }));
@@ -243,6 +249,13 @@ function merge(
   for (let position = 0; position < inCodes.objectCount; position++) {
     scan.objectLines.add(lineFirst + (objectLines[position] as number));
   }
+  if (raw.places !== undefined || raw.tooLong !== undefined) scan.runs.keepOrder();
+  // A byte order mark stands in front of the lines, and in none.
+  if (lineFirst === 0 && raw.byteOffsetFirst !== 0) scan.runs.keepOrder();
+  scan.runs.add({
+    ...{ ids: inCodes.ids, objectLines, lineOffsets: findings.lineOffsets, lineFirst },
+    byteOffsetFirst: raw.byteOffsetFirst,
+  });
   const rejects = findings.rejects.map(placed);
   ledger.lines += findings.lineCount;
   ledger.objects += inCodes.objectCount;

@@ -12,7 +12,7 @@ import {
   wholeAt,
 } from "./json-bytes.js";
 import { keyCodesOf } from "./key-codes.js";
-import type { ScanSink } from "./scan-sink.js";
+import type { LinePlace, ScanSink } from "./scan-sink.js";
 
 const gemKey = keyCodesOf(["id", "bt", "class", "size", "name"]);
 const containers = new Uint8Array(fastNestingMax + 2);
@@ -29,13 +29,13 @@ const ends = new Int32Array(5);
  * Says of an ordinary record exactly what the plain path says (a property test holds it).
  *
  * @param end - where the record must end; `atLineEnd`: before a line feed
- * @param line - in its block
+ * @param place - of its line
  */
 export function scanGemRecord(
   bytes: Buffer,
   start: number,
   end: number,
-  line: number,
+  place: LinePlace,
   sink: ScanSink,
 ): number {
   starts.fill(-1);
@@ -160,7 +160,7 @@ export function scanGemRecord(
     if (hasEscape(bytes, from, to)) return rolledBack(sink);
     if (to > from) sink.classNames.set(position, bytes.toString("utf8", from, to));
   }
-  sink.commit(line);
+  sink.commit(place);
   return at;
 }
 

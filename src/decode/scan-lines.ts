@@ -39,6 +39,8 @@ export type LineFindings = {
   readonly repairedCount: number;
   /** Line in the block of each object. */
   readonly objectLines: Int32Array;
+  /** Where that line begins in the block. */
+  readonly lineOffsets: Uint32Array;
   /** Their line numbers count from 1 in this block, as those of `marks`, unless the block says the places of its lines. */
   readonly rejects: readonly Reject[];
   readonly marks: readonly Mark[];
@@ -96,12 +98,12 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
         if (span.closes) marks.push({ lineNumber, objectsBefore, bracket: "close" });
       }
       if (span.start === span.end) blankCount++;
-      else if (fast?.scanSpan(span.start, span.end, line) !== true) {
+      else if (fast?.scanSpan(span.start, span.end, { line, from }) !== true) {
         const outcome = decodeLine(format, bytes, span);
         if ("record" in outcome) {
           const { record } = outcome;
           if (record.id === undefined) rootNames.set(sink.objectCount, record.rootName ?? "");
-          sink.push(record, record.id ?? "", line);
+          sink.push(record, record.id ?? "", { line, from });
           // The gem's texts are not read at all: counting some of them would pass for all.
           const value = isGem ? undefined : record.fields.last("value");
           const text = value instanceof BrokenText ? value.text : value;
@@ -133,6 +135,7 @@ export function createLineScanner(format: LineFormat, plain: boolean): LineScann
       blankCount,
       repairedCount,
       objectLines: sink.lines.subarray(0, sink.objectCount),
+      lineOffsets: sink.lineOffsets.subarray(0, sink.objectCount),
       rejects,
       marks,
       rootNames,

@@ -48,6 +48,9 @@ export function isNamedBy(type: string): boolean {
   return type !== "ARRAY" && type !== "array" && type !== "HASH";
 }
 
+/** A line: its number in the block, and where it begins there. */
+export type LinePlace = { readonly line: number; readonly from: number };
+
 /** The columns with a row for each object, or for each candidate. */
 export type ScanColumns = Pick<
   ScanSink,
@@ -62,6 +65,7 @@ export type ScanColumns = Pick<
   | "firstReference"
   | "references"
   | "lines"
+  | "lineOffsets"
 >;
 
 /**
@@ -85,6 +89,8 @@ export class ScanSink {
   references = new Float64Array(1 << 16);
   /** Line in the block of each object. */
   lines = new Int32Array(1 << 14);
+  /** Where that line begins in the block. */
+  lineOffsets = new Uint32Array(1 << 14);
   weak = new Uint8Array(0);
   otherIds = new Map<number, string | bigint>();
   otherReferences = new Map<number, string | bigint>();
@@ -116,6 +122,7 @@ export class ScanSink {
     this.classNameCodes = grown(this.classNameCodes, new Int32Array(length));
     this.textHashes = grown(this.textHashes, new Float64Array(length).fill(NaN));
     this.lines = grown(this.lines, new Int32Array(length));
+    this.lineOffsets = grown(this.lineOffsets, new Uint32Array(length));
     this.firstReference = grown(this.firstReference, new Uint32Array(length + 1));
   }
 
@@ -135,14 +142,15 @@ export class ScanSink {
   }
 
   /** Ends the record whose fields stand at `objectCount`. */
-  commit(line: number): void {
+  commit({ line, from }: LinePlace): void {
     this.lines[this.objectCount] = line;
+    this.lineOffsets[this.objectCount] = from;
     this.objectCount++;
     this.firstReference[this.objectCount] = this.referenceCount;
   }
 
   /** Adds a record of the plain path. */
-  push(record: HeapRecord, id: ObjectId, line: number): void {
+  push(record: HeapRecord, id: ObjectId, place: LinePlace): void {
     this.reserveObject();
     const at = this.objectCount;
     this.ids[at] = typeof id === "number" ? id : NaN;
@@ -174,7 +182,7 @@ export class ScanSink {
     if (record.isRoot) this.rootPositions.push(at);
     if (record.name !== undefined) this.classNames.set(at, record.name);
     if (record.label !== undefined) this.labels.set(at, record.label);
-    this.commit(line);
+    this.commit(place);
   }
 
   markWeak(reference: number): void {

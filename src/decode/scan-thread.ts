@@ -92,10 +92,11 @@ function serve(port: NonNullable<typeof parentPort>, { scanFormat }: Start): voi
     const found = scanner({ ...block, bytes: Buffer.from(memory, 0, block.length + 1) });
     const scan = copyOf(found.scan);
     const objectLines = found.objectLines.slice();
-    const moved = [objectLines, ...Object.values(scan)].flatMap((column: unknown) =>
+    const lineOffsets = found.lineOffsets.slice();
+    const moved = [objectLines, lineOffsets, ...Object.values(scan)].flatMap((column: unknown) =>
       ArrayBuffer.isView(column) ? [column.buffer as ArrayBuffer] : [],
     );
-    port.postMessage({ ...found, scan, objectLines }, moved);
+    port.postMessage({ ...found, scan, objectLines, lineOffsets }, moved);
   });
 }
 

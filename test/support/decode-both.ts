@@ -4,6 +4,7 @@ import type { HeapGraph } from "../../schemas/heap-graph.js";
 import type { LineBlock } from "../../schemas/line-block.js";
 import type { Reject } from "../../schemas/reject.js";
 import { documentBlocks } from "../../src/decode/document-blocks.js";
+import { inFileOrder } from "../../src/decode/line-pieces.js";
 import { beginScan, scanBlocks, type Ledger } from "../../src/decode/scan-dump.js";
 import type { LineFormat } from "../../src/decode/line-format.js";
 import { lineBlocks, lineBlocksOfFile, type ReadInto } from "../../src/decode/split-lines.js";
@@ -138,7 +139,7 @@ export async function decodeDump(
   const { graph, ids } = heapOf(integers, other, candidates, nodeOf);
   const documents: Buffer[] = [];
   const options2 = { computed: identityOf(known, types), plain };
-  for await (const block of documentBlocks(blocks(), scan, { graph, ids }, options2)) {
+  for await (const block of documentBlocks(inFileOrder(blocks()), scan, { graph, ids }, options2)) {
     for (let at = 0; at < block.bson.length;) {
       const length = block.bson.readInt32LE(at);
       documents.push(block.bson.subarray(at, at + length));

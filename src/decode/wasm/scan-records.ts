@@ -87,6 +87,7 @@ let generations: usize = 0;
 let classNameCodes: usize = 0;
 let firstReference: usize = 0;
 let lines: usize = 0;
+let lineOffsets: usize = 0;
 let typeCodes: usize = 0;
 
 /** Rows of the columns. */
@@ -112,6 +113,7 @@ export function setColumns(
   classNameCodesAt: usize,
   firstReferenceAt: usize,
   linesAt: usize,
+  lineOffsetsAt: usize,
   typeCodesAt: usize,
 ): void {
   ids = idsAt;
@@ -124,7 +126,14 @@ export function setColumns(
   classNameCodes = classNameCodesAt;
   firstReference = firstReferenceAt;
   lines = linesAt;
+  lineOffsets = lineOffsetsAt;
   typeCodes = typeCodesAt;
+}
+
+let blockAt: usize = 0;
+
+export function setBlock(at: usize): void {
+  blockAt = at;
 }
 
 /** Where what is known of the dump is kept: names and tables, for all its blocks. */
@@ -414,8 +423,9 @@ function rolledBack(): usize {
  * Scans one record into the columns. Gives the place behind it. 0: not ordinary, nothing was added.
  *
  * @param end - where the record must end; 0: before a line feed
+ * @param lineFrom - where its line begins
  */
-export function scanRecord(start: usize, end: usize): usize {
+export function scanRecord(start: usize, end: usize, lineFrom: usize): usize {
   let at = start;
   if (load<u8>(at++) !== 0x7b) return 0;
   let seen: u32 = 0;
@@ -597,6 +607,7 @@ export function scanRecord(start: usize, end: usize): usize {
     isText && kind === TypeKind.String ? textHash(valueFrom, valueTo) : NaN,
   );
   store<i32>(lines + row4, line);
+  store<u32>(lineOffsets + row4, (lineFrom - blockAt) as u32);
   objectCount++;
   store<i32>(firstReference + ((objectCount as usize) << 2), referenceCount);
   return at;
@@ -609,7 +620,7 @@ export function scanRecord(start: usize, end: usize): usize {
 export function scanLines(from: usize, end: usize): usize {
   let at = from;
   while (at < end) {
-    const behind = scanRecord(at, 0);
+    const behind = scanRecord(at, 0, at);
     if (behind === 0) return at;
     at = behind + (load<u8>(behind) === 0x0d ? 2 : 1);
     line++;
