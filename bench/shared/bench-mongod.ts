@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { MongoClient } from "mongodb";
 import { privateHome } from "../../src/load/server/home.js";
 import { obtainMongod } from "../../src/load/server/obtain-mongod.js";
+import { tuningWords } from "../../src/load/server/tuning.js";
 import { benchFolder } from "./bench-dump.js";
 import { cpuSecondsOf, residentPeakOf } from "./run-apart.js";
 
@@ -17,7 +18,7 @@ export type BenchServer = {
   stop(): Promise<void>;
 };
 
-/** A new, empty server for one run, with the cache of the managed one: no way inherits what another has warmed. */
+/** A new, empty server for one run, with the arguments of the managed one: no way inherits what another has warmed. */
 export async function benchServer(): Promise<BenchServer> {
   const binary = await obtainMongod(await privateHome());
   const data = mkdtempSync(join(benchFolder, "db-"));
@@ -27,8 +28,7 @@ export async function benchServer(): Promise<BenchServer> {
     binary,
     [
       ...["--dbpath", data, "--port", String(port), "--bind_ip", "127.0.0.1", "--nounixsocket"],
-      ...["--wiredTigerCacheSizeGB", "1"],
-      ...["--setParameter", "diagnosticDataCollectionEnabled=false"],
+      ...tuningWords(),
     ],
     { stdio: ["ignore", log, log] },
   );

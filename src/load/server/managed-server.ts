@@ -8,9 +8,8 @@ import { isProcessAlive } from "../process-alive.js";
 import { HeapdumpError } from "../../errors.js";
 import { privateHome, socketOf, uriOf, type Home } from "./home.js";
 import { obtainMongod, type ObtainOptions } from "./obtain-mongod.js";
+import { tuningWords } from "./tuning.js";
 
-/** Cache of the managed server: the machine is the user's, and the importer needs memory too. Unit: gigabytes. */
-const cacheGigabytes = 1;
 /** A server that recovers a large journal takes its time. Unit: milliseconds. */
 const startWaitMs = 60_000;
 const stopWaitMs = 30_000;
@@ -185,8 +184,7 @@ async function launch(
       ...["--dbpath", home.data],
       // The socket alone: no TCP address, not even loopback, which other users could reach.
       ...["--bind_ip", socket, "--unixSocketPrefix", home.sockets, "--filePermissions", "0600"],
-      ...["--wiredTigerCacheSizeGB", String(cacheGigabytes)],
-      ...["--setParameter", "diagnosticDataCollectionEnabled=false"],
+      ...tuningWords(),
     ],
     {
       detached: true,
