@@ -1,5 +1,4 @@
 import { BsonWriter } from "../bson-writer.js";
-import { HeapdumpError } from "../errors.js";
 import {
   blockRoom,
   type ComputedFields,
@@ -10,7 +9,7 @@ import type { HeapGraph } from "../../schemas/heap-graph.js";
 import { decodeLine, recordSpan, type RecordSpan } from "./decode-line.js";
 import { encodeRecord } from "./encode-record.js";
 import type { HeapRecord } from "./heap-record.js";
-import type { LinePiece } from "./line-pieces.js";
+import { changed, type LinePiece } from "./line-pieces.js";
 import type { Scan } from "./scan-dump.js";
 import { closeDocument, openDocument, type OpenDocument } from "./split-document.js";
 import { createRecordTranscoder, documentBlockBytes } from "./record-transcoder.js";
@@ -147,9 +146,4 @@ export async function* documentBlocks(
   } finally {
     transcoder?.end();
   }
-}
-
-/** The reader tells by a checksum at its end; this is met before. */
-function changed(): HeapdumpError {
-  return new HeapdumpError("decode/changed", "the dump was changed while it was imported");
 }

@@ -1,7 +1,9 @@
+import { HeapdumpError } from "../errors.js";
 import type { LineBlock } from "../../schemas/line-block.js";
 import type { LineRun } from "./id-runs.js";
 import type { ReadPiece } from "./open-source.js";
 import { sealed } from "./scan-lines.js";
+import { lineBytesMaxDefault } from "./split-lines.js";
 
 /** Text that is read at once, in the order in which its lines are to be loaded. Valid until the next one is asked for. */
 export type LinePiece = {
@@ -36,7 +38,7 @@ export async function* inFileOrder(blocks: AsyncIterable<LineBlock>): AsyncGener
 }
 
 /** What is read at once, unless a line is longer. Unit: bytes. */
-const pieceBytesMax = 4 << 20;
+const pieceBytesDefault = 4 << 20;
 
 /** Runs that stand side by side in the file, in the order of loading. */
 type Group = { readonly from: number; readonly to: number; readonly runs: readonly LineRun[] };
@@ -47,12 +49,15 @@ type Group = { readonly from: number; readonly to: number; readonly runs: readon
  *
  * @param runs - of the whole file, in the order of loading
  * @param read - see `DumpSource.pieces`
+ * @param pieceBytes - read at once, unless a line is longer
+ * @throws {HeapdumpError} `decode/changed` when a line is longer than any that the first pass took
  */
 export async function* inRunOrder(
   runs: readonly LineRun[],
   read: ReadPiece,
+  pieceBytes = pieceBytesDefault,
 ): AsyncGenerator<LinePiece> {
-  const pieces = piecesOf(groupsOf(runs), read);
+  const pieces = piecesOf(groupsOf(runs, pieceBytes), read, pieceBytes);
   let bytesBefore = 0;
   let coming = pieces.next();
   coming.catch(() => undefined); // Told where it is waited for.
@@ -64,11 +69,11 @@ export async function* inRunOrder(
   }
 }
 
-function groupsOf(runs: readonly LineRun[]): Group[] {
+function groupsOf(runs: readonly LineRun[], pieceBytes: number): Group[] {
   const groups: Group[] = [];
   let open: { from: number; to: number; runs: LineRun[] } | undefined;
   for (const run of runs) {
-    if (open !== undefined && run.byteTo - run.byteFrom + open.to - open.from <= pieceBytesMax) {
+    if (open !== undefined && run.byteTo - run.byteFrom + open.to - open.from <= pieceBytes) {
       // A heap's pages mostly stand one before the other, the last one first.
       if (run.byteTo === open.from) {
         open.from = run.byteFrom;
@@ -90,22 +95,28 @@ function groupsOf(runs: readonly LineRun[]): Group[] {
 async function* piecesOf(
   groups: readonly Group[],
   read: ReadPiece,
+  pieceBytes: number,
 ): AsyncGenerator<Omit<LinePiece, "bytesBefore">> {
   // One is worked on while the other is filled.
-  const memories = [0, 1].map(() => Buffer.allocUnsafeSlow(pieceBytesMax + 1));
+  const memories = [0, 1].map(() => Buffer.allocUnsafeSlow(pieceBytes + 1));
   let turn = 0;
   const memoryFor = (length: number): Buffer => {
     const memory = memories[turn] as Buffer;
-    if (memory.length > length) return memory;
-    return (memories[turn] = Buffer.allocUnsafeSlow(length + 1));
+    // One that had to be larger for one line is let go.
+    if (memory.length > length && (length > pieceBytes || memory.length <= pieceBytes + 1)) {
+      return memory;
+    }
+    return (memories[turn] = Buffer.allocUnsafeSlow(Math.max(pieceBytes, length) + 1));
   };
   for (const { from, to, runs } of groups) {
     let first: Stretch["first"] = runs[0] as LineRun;
-    for (let at = from, wanted = pieceBytesMax; at < to;) {
+    for (let at = from, wanted = pieceBytes; at < to;) {
       const memory = memoryFor(Math.min(wanted, to - at));
       const length = await read(memory, at, Math.min(wanted, to - at), at + wanted < to);
       if (length === 0) {
-        wanted *= 2; // A line longer than the memory.
+        // A line longer than the memory. Without an end, it would be the rest of the file.
+        if (wanted > lineBytesMaxDefault) throw changed();
+        wanted *= 2;
         continue;
       }
       memory[length] = 0x0a;
@@ -124,7 +135,12 @@ async function* piecesOf(
       turn = 1 - turn;
       first = undefined;
       at += length;
-      wanted = pieceBytesMax;
+      wanted = pieceBytes;
     }
   }
+}
+
+/** The reader tells by a checksum at its end; this is met before. */
+export function changed(): HeapdumpError {
+  return new HeapdumpError("decode/changed", "the dump was changed while it was imported");
 }

@@ -10,7 +10,7 @@ export type SplitOptions = {
 };
 
 /** As long as a document may ever be made of, and below the longest Buffer. */
-const lineBytesMaxDefault = 0x2000_0000 - 1;
+export const lineBytesMaxDefault = 0x2000_0000 - 1;
 /** Large enough that a block's overhead is nothing, small enough to stay in the processor's cache. */
 const blockBytesDefault = 2 << 20;
 const headBytes = 1024;

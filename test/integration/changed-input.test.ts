@@ -15,12 +15,20 @@ import { importDump } from "../../src/index.js";
 import { testDatabase, type TestDatabase } from "../support/mongod.js";
 
 const objectCount = 20_000;
-/** Every word has the same length. */
+/** Every word has the same length, and every line. */
 const linesOf = (word: string, count = objectCount): string =>
   Array.from(
     { length: count },
     (_, node) => `{"address":"0x${(node + 16).toString(16)}","type":"STRING","value":"${word}"}\n`,
   ).join("");
+
+/** The same in pages, the last one first: they are loaded in another order than the file's. */
+const pagesOf = (word: string): string => {
+  const lines = linesOf(word).split(/(?<=\n)/);
+  const pages: string[] = [];
+  for (let at = 0; at < lines.length; at += 400) pages.unshift(lines.slice(at, at + 400).join(""));
+  return pages.join("");
+};
 
 describe("a dump that changes while it is imported", function () {
   this.timeout(60_000);
@@ -48,6 +56,15 @@ describe("a dump that changes while it is imported", function () {
     ["is replaced by another", linesOf("first"), (file) => replacedBy(file, linesOf("other"))],
     ["is removed", linesOf("first"), (file) => rmSync(file)],
     [
+      "has its pages written over",
+      pagesOf("first"),
+      (file) => writeFileSync(file, pagesOf("other")),
+    ],
+    ["has its pages cut", pagesOf("first"), (file) => truncateSync(file, 300_000)],
+    ["has a page more", pagesOf("first"), (file) => appendFileSync(file, linesOf("other", 400))],
+    ["has its pages sorted", pagesOf("first"), (file) => replacedBy(file, linesOf("first"))],
+    ["has its pages removed", pagesOf("first"), (file) => rmSync(file)],
+    [
       "is an array on one line and replaced",
       `[${linesOf("first").trimEnd().replaceAll("\n", ",")}]`,
       (file) => replacedBy(file, `[${linesOf("other").trimEnd().replaceAll("\n", ",")}]`),
@@ -66,7 +83,7 @@ describe("a dump that changes while it is imported", function () {
         writeFileSync(file, linesOf("older"));
         await importDump({ file, db });
         writeFileSync(file, content);
-        const code = what === "is removed" ? "decode/no-input" : "decode/changed";
+        const code = what.endsWith("removed") ? "decode/no-input" : "decode/changed";
         await assert.rejects(changing(file, db, change), (error: Error & { code: string }) => {
           assert.equal(error.code, code, error.stack);
           assert.match(error.message, new RegExp(`^${file}: `));

@@ -1,12 +1,14 @@
+import assert from "node:assert/strict";
 import { BSON } from "mongodb";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
 import type { HeapGraph } from "../../schemas/heap-graph.js";
 import type { LineBlock } from "../../schemas/line-block.js";
 import type { Reject } from "../../schemas/reject.js";
 import { documentBlocks } from "../../src/decode/document-blocks.js";
-import { inFileOrder } from "../../src/decode/line-pieces.js";
+import { inFileOrder, inRunOrder, type LinePiece } from "../../src/decode/line-pieces.js";
 import { beginScan, scanBlocks, type Ledger } from "../../src/decode/scan-dump.js";
 import type { LineFormat } from "../../src/decode/line-format.js";
+import type { ReadPiece } from "../../src/decode/open-source.js";
 import { lineBlocks, lineBlocksOfFile, type ReadInto } from "../../src/decode/split-lines.js";
 
 /** Everything that decoding a dump gives: the documents' bytes, the rejects, the counts. */
@@ -45,6 +47,10 @@ export type DecodeOptions = {
   readonly threads?: number;
   /** Reads the dump as a file of ours is read, into one buffer over and over, `chunkBytes` at a time. */
   readonly asFile?: boolean;
+  /** Reads the dump the second time by its runs, in pieces of this size, where it has them. Unit: bytes. */
+  readonly pieceBytes?: number;
+  /** So many objects, in the order of loading, are left out. */
+  readonly nodeFirst?: number;
 };
 
 /**
@@ -138,8 +144,18 @@ export async function decodeDump(
   rejects.sort((one, two) => one.byteOffset - two.byteOffset);
   const { graph, ids } = heapOf(integers, other, candidates, nodeOf);
   const documents: Buffer[] = [];
-  const options2 = { computed: identityOf(known, types), plain };
-  for await (const block of documentBlocks(inFileOrder(blocks()), scan, { graph, ids }, options2)) {
+  const pieces = (): AsyncIterable<LinePiece> => {
+    const { pieceBytes } = options;
+    const runs =
+      pieceBytes === undefined ? undefined : scan.runs.inOrder(bytes.length, scan.objectLines);
+    if (runs === undefined) return inFileOrder(blocks());
+    return inRunOrder(runs, pieceReaderOf(bytes), pieceBytes);
+  };
+  const options2 = {
+    ...{ computed: identityOf(known, types), plain },
+    nodeFirst: options.nodeFirst ?? 0,
+  };
+  for await (const block of documentBlocks(pieces(), scan, { graph, ids }, options2)) {
     for (let at = 0; at < block.bson.length;) {
       const length = block.bson.readInt32LE(at);
       documents.push(block.bson.subarray(at, at + length));
@@ -156,6 +172,13 @@ function readerOf(bytes: Buffer, chunkBytes: number): ReadInto {
     const count = bytes.copy(buffer, offset, at, end);
     at += count;
     return Promise.resolve(count);
+  };
+}
+
+function pieceReaderOf(bytes: Buffer): ReadPiece {
+  return (buffer, position, length, cut) => {
+    assert.equal(bytes.copy(buffer, 0, position, position + length), length);
+    return Promise.resolve(cut ? buffer.lastIndexOf(0x0a, length - 1) + 1 : length);
   };
 }
 
