@@ -1,6 +1,6 @@
 import type { Bitset } from "./bitset.js";
 
-/** Lines of a file that stand together and whose objects have ascending ids. */
+/** Lines of a file that stand together and whose objects have ascending ids, without another run's between them. */
 export type LineRun = {
   readonly byteFrom: number;
   readonly byteTo: number;
@@ -37,6 +37,14 @@ export type IdRuns = {
 
 /** Shorter ones are not worth a read each. Unit: bytes. */
 const runBytesMin = 16 << 10;
+/**
+ * Ids of other pages may lie between two that are further apart than a page of Ruby's heap. Unit: ids, which are addresses
+ * there: 64 KiB.
+ *
+ * One run over such gaps keeps all that lies in them behind itself: six of 5,534 runs of a dump of 2.2 million objects did
+ * so, half of the objects came below an id that was there, and a mongod took 7.7 processor seconds for all instead of 6.3.
+ */
+const gapMin = 1 << 16;
 /** Runs from which on their usual length is known. */
 const runsBeforeAverage = 1 << 10;
 
@@ -45,6 +53,7 @@ export function createIdRuns(): IdRuns {
   let byteOffsets: number[] = [];
   let lines: number[] = [];
   let lastId = Infinity;
+  let hasDescent = false;
   let isGivenUp = false;
 
   function keepOrder(): void {
@@ -56,9 +65,13 @@ export function createIdRuns(): IdRuns {
     for (let position = 0; position < ids.length && !isGivenUp; position++) {
       const id = ids[position] as number;
       if (id !== id) continue;
-      if (id < lastId) {
-        const isFirst = firstIds.length === 0;
-        const byteOffset = byteOffsetFirst + (lineOffsets[position] as number);
+      const isFirst = firstIds.length === 0;
+      const byteOffset = byteOffsetFirst + (lineOffsets[position] as number);
+      // Far from each other within little text, they are no pages.
+      const isBehindGap =
+        id - lastId > gapMin && byteOffset - (byteOffsets.at(-1) as number) >= runBytesMin;
+      if (id < lastId || isBehindGap) {
+        hasDescent ||= id < lastId && !isFirst;
         firstIds.push(id);
         // What stands before the first object belongs to its run.
         byteOffsets.push(isFirst ? 0 : byteOffset);
@@ -72,7 +85,7 @@ export function createIdRuns(): IdRuns {
   }
 
   function inOrder(fileBytes: number, objectLines: Bitset): LineRun[] | undefined {
-    if (firstIds.length < 2) return undefined;
+    if (!hasDescent || isGivenUp) return undefined;
     let line = 0;
     let node = 0;
     const runs = byteOffsets.map((byteFrom, index) => {
