@@ -121,7 +121,10 @@ function isRefusal({ code }: MongoServerError): boolean {
     code === 9 || // FailedToParse
     code === 13 || // Unauthorized, on Atlas
     code === 72 || // InvalidOptions
-    code === 8000 // AtlasError
+    code === 115 || // CommandNotSupported
+    code === 238 || // NotImplemented
+    code === 8000 || // AtlasError
+    code === 40415 // An unknown field
   );
 }
 
