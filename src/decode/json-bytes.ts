@@ -197,31 +197,6 @@ export function skipValue(bytes: Uint8Array, at: number): number {
   }
 }
 
-/** How many strings the list had that `skipStrings` read last. */
-export let stringCount = 0;
-
-/** A list of strings. */
-export function skipStrings(bytes: Uint8Array, at: number): number {
-  stringCount = 0;
-  if (bytes[at] !== 0x5b) return -1;
-  let next = skipBlank(bytes, at + 1);
-  if (bytes[next] === 0x5d) return next + 1;
-  let count = 0;
-  for (;;) {
-    if (bytes[next] !== 0x22) return -1;
-    next = skipString(bytes, next + 1);
-    if (next < 0) return -1;
-    count++;
-    next = skipBlank(bytes, next);
-    if (bytes[next] === 0x5d) {
-      stringCount = count;
-      return next + 1;
-    }
-    if (bytes[next] !== 0x2c) return -1;
-    next = skipBlank(bytes, next + 1);
-  }
-}
-
 /** A key and its colon. A key with an escape is not ordinary: it could hide NUL, or be a known key. */
 export function skipKey(bytes: Uint8Array, at: number): number {
   let next = skipBlank(bytes, at);
@@ -289,7 +264,7 @@ export function copyString(
   return offset;
 }
 
-/** Behind the number or address that `wholeAt` or `addressAt` read last; where `wholeAt` declined, behind its digits. */
+/** Behind the number that `wholeAt` read last; where it declined, behind its digits. */
 export let numberEnd = -1;
 
 /** The whole number at `at`, of at most 15 digits; -1: not ordinary (a fraction, an exponent, a sign, longer). */
@@ -303,48 +278,6 @@ export function wholeAt(bytes: Uint8Array, at: number): number {
   let value = 0;
   for (let next = at; next < end; next++) value = value * 10 + (bytes[next] as number) - 0x30;
   return value;
-}
-
-/** The value of four hexadecimal digits, the first one in the lowest byte; -1: one is none, or a capital. */
-function fourHexDigits(word: number): number {
-  const letters = (word >>> 6) & 0x01010101;
-  const digits = (word & 0x0f0f0f0f) + letters * 9;
-  // Written again, they must be what was read, and letters are those from ten on.
-  if (((digits + 0x30303030 + letters * 0x27) | 0) !== word) return -1;
-  if ((digits & 0xf0f0f0f0) !== 0) return -1;
-  if (((digits + 0x06060606) & 0x10101010) !== letters << 4) return -1;
-  return (
-    ((digits & 0xf) << 12) | ((digits & 0xf00) | ((digits >>> 12) & 0xf0)) | ((digits >>> 24) & 0xf)
-  );
-}
-
-/** The address in quotes at `at`, below 2^52; -1: not ordinary. */
-export function addressAt(bytes: Uint8Array, at: number): number {
-  if (bytes[at] !== 0x22 || bytes[at + 1] !== 0x30 || bytes[at + 2] !== 0x78) return -1;
-  const view = viewOf(bytes);
-  let next = at + 3;
-  let high = 0;
-  let low = 0;
-  // 32 bits below, the rest above: integers all along, no doubles until the end.
-  for (const lastWord = bytes.length - 4; next <= lastWord; next += 4) {
-    const four = fourHexDigits(view.getInt32(next, true));
-    if (four < 0) break;
-    high = ((high << 16) | (low >>> 16)) & 0x0fff_ffff;
-    low = (low << 16) | four;
-  }
-  for (; ; next++) {
-    const byte = bytes[next] as number;
-    let digit: number;
-    if (byte >= 0x30 && byte <= 0x39) digit = byte - 0x30;
-    else if (byte >= 0x61 && byte <= 0x66) digit = byte - 0x57;
-    else break;
-    high = ((high << 4) | (low >>> 28)) & 0x0fff_ffff;
-    low = (low << 4) | digit;
-  }
-  const digits = next - at - 3;
-  if (digits === 0 || digits > 13 || bytes[next] !== 0x22) return -1;
-  numberEnd = next + 1;
-  return high * 0x1_0000_0000 + (low >>> 0);
 }
 
 const hashKeyPrefix = Buffer.from("__id_");

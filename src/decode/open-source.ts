@@ -203,11 +203,7 @@ async function openFile(
         return 0;
       } catch (error) {
         await handle?.close().catch(() => undefined);
-        if (signal?.aborted === true) throw signal.reason;
-        if (error instanceof HeapdumpError) throw error;
-        throw new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
-          cause: error,
-        });
+        throw failedRead(error, path, signal);
       }
     };
   }
@@ -222,13 +218,6 @@ async function openFile(
       if (met.length > 0 && reading !== undefined) return reading;
       await reading?.close().catch(() => undefined);
       return (reading = await open(file, "r"));
-    };
-    const failed = (error: unknown): unknown => {
-      if (signal?.aborted === true) return signal.reason;
-      if (error instanceof HeapdumpError) return error;
-      return new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
-        cause: error,
-      });
     };
     return {
       read: async (buffer, position, length, cut) => {
@@ -246,7 +235,7 @@ async function openFile(
           }
           return end;
         } catch (error) {
-          throw failed(error);
+          throw failedRead(error, path, signal);
         }
       },
       end: async () => {
@@ -263,7 +252,7 @@ async function openFile(
           if (more > 0) throw changed(path);
           await handle.close();
         } catch (error) {
-          throw failed(error);
+          throw failedRead(error, path, signal);
         }
         passed(`${total}-${textOfCrc32(checksum)}`);
       },
@@ -299,6 +288,15 @@ async function openFile(
     },
   } as const;
   return { ...source, firstBytes: compression === "none" ? head : await firstOf(chunks()) };
+}
+
+/** What a read that failed is told as. */
+function failedRead(error: unknown, path: string, signal: AbortSignal | undefined): unknown {
+  if (signal?.aborted === true) return signal.reason;
+  if (error instanceof HeapdumpError) return error;
+  return new HeapdumpError("decode/no-input", `${path}: cannot be read: ${reasonOf(error)}`, {
+    cause: error,
+  });
 }
 
 function changed(path: string): HeapdumpError {

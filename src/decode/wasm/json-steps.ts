@@ -291,3 +291,31 @@ export function addressAt(at: usize): i64 {
   const shift = (16 - digits) << 2;
   return ((bswap<u64>(packed as u64) << shift) >> shift) as i64;
 }
+
+/** Whether the same bytes stand at both places; those behind them are read, too. */
+export function isSame(one: usize, two: usize, length: u32): bool {
+  let at: u32 = 0;
+  while (at + 16 <= length) {
+    if (v128.any_true(v128.xor(v128.load(one + at), v128.load(two + at)))) return false;
+    at += 16;
+  }
+  const rest = length - at;
+  if (rest === 0) return true;
+  const differing = i8x16.bitmask(i8x16.ne(v128.load(one + at), v128.load(two + at)));
+  return (differing & ((1 << rest) - 1)) === 0;
+}
+
+/** Behind a key's text, from behind its opening quote. 0: not plain ASCII. */
+export function keyEnd(from: usize): usize {
+  let at = from;
+  while (true) {
+    const bytes = v128.load(at);
+    const found = stops(bytes) | i8x16.bitmask(i8x16.eq(bytes, i8x16.splat(0x7f)));
+    if (found === 0) {
+      at += 16;
+      continue;
+    }
+    at += ctz(found);
+    return load<u8>(at) === 0x22 ? at : 0;
+  }
+}

@@ -7,12 +7,13 @@
 import {
   addressAt,
   hasEscape,
+  isSame,
+  keyEnd,
   numberEnd,
   skipBlank,
   skipString,
   skipStrings,
   skipValue,
-  stops,
   stringCount,
   wholeAt,
 } from "./json-steps";
@@ -222,19 +223,6 @@ function hashOf(from: usize, length: u32): u32 {
   return (hash >> 32) as u32;
 }
 
-/** Whether the same bytes stand at both places; those behind them are read, too. */
-function isSame(one: usize, two: usize, length: u32): bool {
-  let at: u32 = 0;
-  while (at + 16 <= length) {
-    if (v128.any_true(v128.xor(v128.load(one + at), v128.load(two + at)))) return false;
-    at += 16;
-  }
-  const rest = length - at;
-  if (rest === 0) return true;
-  const differing = i8x16.bitmask(i8x16.ne(v128.load(one + at), v128.load(two + at)));
-  return (differing & ((1 << rest) - 1)) === 0;
-}
-
 /** A copy for later blocks, with room for whole words behind it. */
 function kept(from: usize, length: u32): usize {
   const at = allocate(length + 16);
@@ -395,22 +383,6 @@ function keyOf(at: usize, length: u32): Key {
     }
     default:
       return Key.Other;
-  }
-}
-
-/** Behind a key's text, from behind its opening quote. 0: not plain ASCII. */
-function keyEnd(from: usize): usize {
-  let at = from;
-  while (true) {
-    const bytes = v128.load(at);
-    const found = stops(bytes);
-    const deleted = i8x16.bitmask(i8x16.eq(bytes, i8x16.splat(0x7f)));
-    if ((found | deleted) === 0) {
-      at += 16;
-      continue;
-    }
-    at += ctz(found | deleted);
-    return load<u8>(at) === 0x22 ? at : 0;
   }
 }
 

@@ -9,6 +9,8 @@
 import {
   addressAt,
   escapedByte,
+  isSame,
+  keyEnd,
   numberEnd,
   skipBlank,
   skipNumber,
@@ -76,18 +78,6 @@ function keepObject(from: usize, end: usize, bsonFrom: usize): void {
   objectsKept++;
 }
 
-function isSame(one: usize, two: usize, length: u32): bool {
-  let at: u32 = 0;
-  while (at + 16 <= length) {
-    if (v128.any_true(v128.xor(v128.load(one + at), v128.load(two + at)))) return false;
-    at += 16;
-  }
-  const rest = length - at;
-  if (rest === 0) return true;
-  const differing = i8x16.bitmask(i8x16.ne(v128.load(one + at), v128.load(two + at)));
-  return (differing & ((1 << rest) - 1)) === 0;
-}
-
 /** Writes an object that was found ordinary before. Gives the place behind it; 0: it is another one. */
 function putKnownObject(at: usize): usize {
   for (let index = 0; index < objectsKept; index++) {
@@ -143,21 +133,6 @@ function isNewKey(hash: u64, first: i32): bool {
   store<u64>(keyHashes + (keysOpen << 3), hash);
   keysOpen++;
   return true;
-}
-
-/** Behind a key's text, from behind its opening quote. 0: not plain ASCII. */
-function keyEnd(from: usize): usize {
-  let at = from;
-  while (true) {
-    const bytes = v128.load(at);
-    const found = stops(bytes) | i8x16.bitmask(i8x16.eq(bytes, i8x16.splat(0x7f)));
-    if (found === 0) {
-      at += 16;
-      continue;
-    }
-    at += ctz(found);
-    return load<u8>(at) === 0x22 ? at : 0;
-  }
 }
 
 /** Writes a key and its NUL. */
