@@ -7,8 +7,8 @@ export type HeapIds = {
   readonly other: ReadonlyMap<number, string | bigint>;
 };
 
-/** Bytes in front of a block's documents, in the same memory. */
-export const blockRoom = 16;
+/** Bytes in front of a block's documents, in the same memory: a message's head takes a few hundred. */
+export const blockRoom = 4096;
 
 /** Ready BSON from `decode/`, to be sent as it is by `load/`. */
 export type DocumentBlock = {

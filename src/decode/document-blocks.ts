@@ -50,7 +50,9 @@ export async function* documentBlocks(
     options.plain === true || redact !== undefined
       ? undefined
       : createRecordTranscoder(scan.format);
-  const writer = new BsonWriter(transcoder?.documents ?? blockBytes + headroomBytes, blockRoom);
+  /** Of the transcoder, for what is written now. A record that is too large for it is written elsewhere. */
+  let own = transcoder?.takeMemory();
+  const writer = new BsonWriter(own ?? blockBytes + headroomBytes, blockRoom);
   const spare: Buffer[] = [];
   let node = 0;
   let nodesDone = 0;
@@ -92,27 +94,34 @@ export async function* documentBlocks(
     documentCount += closeDocument(writer, open, computed, node, documentBytesMax);
   }
 
-  /** The documents written so far, in memory of their own. */
+  /** The documents written so far: the next ones are written elsewhere. */
   function taken(): Pick<DocumentBlock, "bson" | "release"> {
-    const next = transcoder?.documents ?? spare.pop() ?? blockBytes + headroomBytes;
-    let memory = writer.bytes;
-    let bson = writer.take(next);
-    if (transcoder?.documents !== undefined) {
-      // The fast path writes the next ones in the same place.
-      const bytes = Math.max(bson.length + blockRoom, blockBytes + headroomBytes);
-      memory =
-        (bytes === blockBytes + headroomBytes ? spare.pop() : undefined) ??
-        Buffer.allocUnsafeSlow(bytes);
-      bson.copy(memory, blockRoom);
-      bson = memory.subarray(blockRoom, blockRoom + bson.length);
+    const memory = writer.bytes;
+    if (memory !== own) {
+      const bson = writer.take(own ?? spare.pop() ?? blockBytes + headroomBytes);
+      return { bson, release: () => release(memory) };
     }
-    return {
-      bson,
-      // A buffer that had to be larger for one record is let go.
-      release: () => {
-        if (memory.length === blockBytes + headroomBytes) spare.push(memory);
-      },
-    };
+    const next = transcoder?.takeMemory();
+    if (next === undefined) return copied();
+    own = next;
+    return { bson: writer.take(next), release: () => transcoder?.releaseMemory(memory) };
+  }
+
+  /** As `taken`, where the transcoder has no other memory: the next documents are written in the same place. */
+  function copied(): Pick<DocumentBlock, "bson" | "release"> {
+    const written = writer.bytes.subarray(0, writer.offset);
+    const isUsual = written.length <= blockBytes + headroomBytes;
+    const memory =
+      (isUsual ? spare.pop() : undefined) ??
+      Buffer.allocUnsafeSlow(Math.max(written.length, blockBytes + headroomBytes));
+    written.copy(memory);
+    writer.offset = blockRoom;
+    return { bson: memory.subarray(blockRoom, written.length), release: () => release(memory) };
+  }
+
+  /** A buffer that had to be larger for one record is let go. */
+  function release(memory: Buffer): void {
+    if (memory.length === blockBytes + headroomBytes) spare.push(memory);
   }
 
   try {
@@ -144,6 +153,7 @@ export async function* documentBlocks(
       yield { ...taken(), documentCount, nodeEnd: nodesDone, bytesDone: Infinity };
     }
   } finally {
+    if (own !== undefined) transcoder?.releaseMemory(own);
     transcoder?.end();
   }
 }

@@ -38,7 +38,7 @@ export async function* inFileOrder(blocks: AsyncIterable<LineBlock>): AsyncGener
 }
 
 /** What is read at once, unless a line is longer. Unit: bytes. */
-const pieceBytesDefault = 4 << 20;
+const pieceBytesDefault = 1 << 20;
 
 /** Runs that stand side by side in the file, in the order of loading. */
 type Group = { readonly from: number; readonly to: number; readonly runs: readonly LineRun[] };

@@ -14,8 +14,13 @@ import { instanceOf, type WasmMemory } from "./wasm-module.js";
  * that the caller has written.
  */
 export type RecordTranscoder = {
-  /** Where documents must be written, for the fast path to go on writing there. Undefined: anywhere. */
-  readonly documents: Buffer | undefined;
+  /**
+   * Where documents must be written, for the fast path to go on writing there: taken until it is released. Undefined: they
+   * may be written anywhere, or else all of it is taken.
+   */
+  takeMemory(): Buffer | undefined;
+  /** Nobody reads the documents any more that were written there. */
+  releaseMemory(memory: Buffer): void;
   /** Takes the next block of lines. Gives its bytes where the transcoder reads them. */
   begin(bytes: Buffer): Buffer;
   /** False: not ordinary; nothing counts that was written, the plain path must do it. */
@@ -28,7 +33,8 @@ export type RecordTranscoder = {
 export function createRecordTranscoder(format: LineFormat): RecordTranscoder {
   if (format.name === "heap-dump-gem") {
     return {
-      documents: undefined,
+      takeMemory: () => undefined,
+      releaseMemory: () => undefined,
       begin: (bytes) => bytes,
       transcode: transcodeGemRecord,
       end: () => undefined,
@@ -54,6 +60,8 @@ const pageBytes = 1 << 16;
 const slackBytes = 64;
 /** A block with a line that is longer is none for the fast path. Unit: bytes. */
 const linesBytesMax = 8 << 20;
+/** Six that are being sent, one that waits for it, and one that is written. */
+const memoryCount = 8;
 /** Computed fields of the record that fills a block: its references take most. Unit: bytes. */
 const computedBytesMax = 8 << 20;
 
@@ -64,15 +72,36 @@ function createObjspaceTranscoder(): RecordTranscoder {
     doubleOf: (from, end) => Number(lines.toString("latin1", from - linesAt, end - linesAt)),
   }) as TranscodeModule;
   const linesAt = (wasm.heapBase() + slackBytes) & ~15;
-  const documentsAt = linesAt + linesBytesMax + slackBytes;
+  const documentsFrom = linesAt + linesBytesMax + slackBytes;
   const documentsBytes = documentBlockBytes + computedBytesMax + recordBytesMax * growthMax;
-  const end = documentsAt + documentsBytes + slackBytes;
+  const end = documentsFrom + memoryCount * (documentsBytes + slackBytes);
   wasm.memory.grow(Math.ceil((end - wasm.memory.buffer.byteLength) / pageBytes));
   const { buffer } = wasm.memory;
-  const documents = Buffer.from(buffer, documentsAt, documentsBytes);
+  /** Where each begins. */
+  const placeOf = new Map<Buffer, number>();
+  for (let index = 0; index < memoryCount; index++) {
+    const at = documentsFrom + index * (documentsBytes + slackBytes);
+    placeOf.set(Buffer.from(buffer, at, documentsBytes), at);
+  }
+  const free = [...placeOf.keys()];
+  let current: Buffer | undefined;
+  let documentsAt = 0;
+  let hasEnded = false;
 
   const transcoder: RecordTranscoder = {
-    documents,
+    takeMemory: () => {
+      const memory = free.pop();
+      if (memory === undefined) return undefined;
+      hasEnded = false;
+      current = memory;
+      documentsAt = placeOf.get(memory) as number;
+      return memory;
+    },
+    releaseMemory: (memory) => {
+      free.push(memory);
+      // Another pass may have it only when the last document of this one was sent.
+      if (hasEnded && free.length === memoryCount) idle.push(transcoder);
+    },
     begin: (bytes) => {
       if (bytes.length > linesBytesMax) return bytes;
       lines = Buffer.from(buffer, linesAt, bytes.length);
@@ -81,8 +110,7 @@ function createObjspaceTranscoder(): RecordTranscoder {
     },
     transcode: (bytes, span, writer, references) => {
       const recordBytes = span.end - span.start;
-      if (bytes !== lines || writer.bytes !== documents || recordBytes > recordBytesMax)
-        return false;
+      if (bytes !== lines || writer.bytes !== current || recordBytes > recordBytesMax) return false;
       if (writer.offset + recordBytes * growthMax > documentsBytes) return false;
       const behind = wasm.transcodeRecord(
         ...([linesAt + span.start, linesAt + span.end] as const),
@@ -92,7 +120,10 @@ function createObjspaceTranscoder(): RecordTranscoder {
       writer.offset = behind - documentsAt;
       return true;
     },
-    end: () => void idle.push(transcoder),
+    end: () => {
+      hasEnded = true;
+      if (free.length === memoryCount) idle.push(transcoder);
+    },
   };
   return transcoder;
 }

@@ -40,19 +40,55 @@ function findSequenceClass(): SequenceClass | undefined {
   }
 }
 
-/** Whether a section that is made in place is the one that the driver makes. */
-const canBeInPlace = isInPlaceSame();
+/** Sections in memory that has room in front of them, and how much. Unit: bytes. */
+const roomBefore = new WeakMap<Uint8Array, number>();
 
-function isInPlaceSame(): boolean {
+/** Whether the driver joins the parts of a message around a section without a copy of it. */
+const isInPlace = joinInPlace();
+
+/**
+ * The driver would copy the documents into a section, and this into a message: two times four megabytes, of new memory
+ * each time. Its function that joins bytes gets another one in front, which writes what stands before a section of ours
+ * into the room there. Of all other bytes, the driver's own makes what it always did.
+ *
+ * @see extractDocumentSequences in node_modules/mongodb/lib/cmap/commands.js, writeCommand in connection.js
+ */
+function joinInPlace(): boolean {
   if (sequenceClass === undefined) return false;
   try {
+    const { ByteUtils: bytes } = createRequire(import.meta.url)("mongodb/lib/bson.js") as {
+      ByteUtils: { concat(parts: readonly Uint8Array[]): Uint8Array };
+    };
+    const concat = bytes.concat.bind(bytes);
     const memory = Buffer.concat([Buffer.alloc(sectionRoom), BSON.serialize({ _id: 1 })]);
     const theirs = new sequenceClass("documents");
     theirs.push({}, memory.subarray(sectionRoom));
-    return sectionInPlace(memory).equals(theirs.toBin());
+    if (!sectionInPlace(memory).equals(theirs.toBin())) return false;
+    bytes.concat = (parts) => joinedInPlace(parts) ?? concat(parts);
+    return true;
   } catch {
     return false;
   }
+}
+
+/** The parts as one, in the last one's memory. Undefined: that is none of ours, or has no room for the others. */
+function joinedInPlace(parts: readonly Uint8Array[]): Buffer | undefined {
+  const section = parts.at(-1);
+  const room = section === undefined ? undefined : roomBefore.get(section);
+  if (section === undefined || room === undefined) return undefined;
+  const before = parts.slice(0, -1);
+  const bytesBefore = before.reduce((sum, part) => sum + part.length, 0);
+  if (bytesBefore > room) return undefined;
+  const start = section.byteOffset - bytesBefore;
+  const joined = Buffer.from(section.buffer, start, bytesBefore + section.length);
+  let at = 0;
+  for (const part of before) {
+    joined.set(part, at);
+    at += part.length;
+  }
+  // A section alone may be joined with a message's head next.
+  roomBefore.set(joined, room - bytesBefore);
+  return joined;
 }
 
 /** Fills the room before the documents. */
@@ -63,13 +99,14 @@ function sectionInPlace(section: Buffer): Buffer {
   return section;
 }
 
-/** The driver would copy the documents into the section: four megabytes, of new memory each time. */
+/** The documents as the driver takes them; in place, where there is room for their section's head and the message's. */
 function sequenceOf(sequence: SequenceClass, bson: Buffer, room: number): Sequence {
   const documents = new sequence("documents");
   documents.push({}, bson);
-  if (!canBeInPlace || room < sectionRoom) return documents;
+  if (!isInPlace || room < sectionRoom) return documents;
   const start = bson.byteOffset - sectionRoom;
   const section = sectionInPlace(Buffer.from(bson.buffer, start, sectionRoom + bson.length));
+  roomBefore.set(section, room - sectionRoom);
   documents.toBin = () => section;
   return documents;
 }
