@@ -2,12 +2,13 @@
  * How long does an import take, against the ways there were before?
  *
  * `ours`: heapdump-import, with the analysis, the summaries and all its indexes.
+ * `unanalysed`: heapdump-import --no-analysis, which stores documents and makes indexes as the others do, no more.
  * `mongoimport`: `sed 's/"address"/"_id"/' | mongoimport -j 2`, then the indexes on type and references.
  * `mongorestore`: the documents that mongoimport made, as BSON from mongodump, then the same indexes.
  *
  * Each run has a new server; the ways take turns. Counts are checked before a time is printed.
  *
- *   node dist/bench/import-vs-mongoimport.js [--rounds 3] [--objects 2200000] [--ways ours,mongoimport,mongorestore]
+ *   node dist/bench/import-vs-mongoimport.js [--rounds 3] [--objects 2200000] [--ways ours,unanalysed,mongoimport,mongorestore]
  */
 import { createReadStream, existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
@@ -19,7 +20,7 @@ import { mebibyte, median, recordResult, repository } from "./shared/record-resu
 import { runApart } from "./shared/run-apart.js";
 
 const question = "import-vs-mongoimport";
-const ways = ["ours", "mongoimport", "mongorestore"] as const;
+const ways = ["ours", "unanalysed", "mongoimport", "mongorestore"] as const;
 type Way = (typeof ways)[number];
 type Times = {
   readonly loadSeconds: number;
@@ -48,7 +49,12 @@ const lines = await lineCountOf(dump.path);
 const asked = ways.filter((way) => values.ways.split(",").includes(way));
 if (asked.includes("mongorestore")) await makeBson();
 
-const seconds: Record<Way, number[]> = { ours: [], mongoimport: [], mongorestore: [] };
+const seconds: Record<Way, number[]> = {
+  ours: [],
+  unanalysed: [],
+  mongoimport: [],
+  mongorestore: [],
+};
 for (let round = 0; round < Number(values.rounds); round++) {
   for (let turn = 0; turn < asked.length; turn++) {
     const way = asked[(round + turn) % asked.length] as Way;
@@ -79,8 +85,15 @@ for (let round = 0; round < Number(values.rounds); round++) {
 }
 const medians = Object.fromEntries(asked.map((way) => [way, median(seconds[way])]));
 const ratios = asked
-  .filter((way) => way !== "ours" && asked.includes("ours"))
-  .map((way) => [`${way}PerOurs`, (medians[way] ?? NaN) / (medians["ours"] ?? NaN)]);
+  .filter(isOurs)
+  .flatMap((own) =>
+    asked
+      .filter((way) => !isOurs(way))
+      .map((way) => [
+        `${way}Per${own === "ours" ? "Ours" : "Unanalysed"}`,
+        (medians[way] ?? NaN) / (medians[own] ?? NaN),
+      ]),
+  );
 recordResult({
   question,
   dump: dump.name,
@@ -91,13 +104,17 @@ recordResult({
 });
 
 function run(way: Way, server: BenchServer): Promise<Times> {
-  if (way === "ours") return importOurs(server);
+  if (isOurs(way)) return importOurs(server, way === "ours" ? [] : ["--no-analysis"]);
   return way === "mongoimport" ? importMongoimport(server) : importMongorestore(server);
 }
 
-async function importOurs({ uri }: BenchServer): Promise<Times> {
+function isOurs(way: Way): boolean {
+  return way === "ours" || way === "unanalysed";
+}
+
+async function importOurs({ uri }: BenchServer, more: readonly string[]): Promise<Times> {
   const command = join(repository, "dist", "bin", "heapdump-import.js");
-  const words = ["--uri", uri, "-d", database, "-c", collectionName, "--json", dump.path];
+  const words = ["--uri", uri, "-d", database, "-c", collectionName, "--json", ...more, dump.path];
   const outcome = await runApart(process.execPath, [command, ...words]);
   const { phases_ms: phases } = JSON.parse(outcome.stdout) as { phases_ms: { index: number } };
   return {
@@ -165,11 +182,12 @@ async function check(way: Way, server: BenchServer): Promise<void> {
   for (const field of ["type", "references"]) {
     if (!indexed.some(({ key }) => field in key)) throw new Error(`${way}: no index on ${field}`);
   }
-  if (way !== "ours") return;
+  if (!isOurs(way)) return;
   for (const [name, count] of Object.entries(dump.facts.counts)) {
     const stored = await collection.countDocuments({ class_name: name, type: { $ne: "CLASS" } });
     if (stored !== count) throw new Error(`${stored} objects of ${name}, expected ${count}`);
   }
+  if (way === "unanalysed") return;
   const holder = await collection.findOne(
     { _id: Number(dump.facts.subscribers.address) as never },
     { projection: { retained_count: 1 } },

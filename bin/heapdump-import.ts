@@ -42,6 +42,8 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
       --redact[=all|values|/PATTERN/]  replace what strings say by length and keyed hash (key:
                                 HEAPDUMP_REDACT_KEY, else one of your own, drawn once)
       --max-string BYTES        longest text kept of a string in a V8 snapshot; default 1024
+      --no-analysis             neither dominators nor retained sizes: only referrers, references and your own
+                                queries can be asked then, a tenth sooner
       --shard hashed|ranged     on a mongos: spread the objects over the shards by hash or range of their ids
       --series NAME             series for heapdump-diff --latest, like app@host
       --keep N                  then drop the objects of the series' older dumps, as heapdump-diff prune does:
@@ -70,6 +72,7 @@ const options = {
   "rejects-file": { type: "string" },
   redact: { type: "string" },
   "max-string": { type: "string" },
+  "no-analysis": { type: "boolean" },
   shard: { type: "string" },
   series: { type: "string" },
   keep: { type: "string" },
@@ -160,6 +163,7 @@ type Job = {
   readonly redact: Redaction | undefined;
   readonly retryForMs: number | undefined;
   readonly maxString: number | undefined;
+  readonly analysis: boolean;
   readonly shard: ShardKind | undefined;
   readonly retention: RetentionPolicy | undefined;
 };
@@ -198,6 +202,7 @@ async function jobOf(values: Values, files: readonly string[]): Promise<Job> {
     redact: await redactionOf(values.redact),
     retryForMs: retryForS === undefined ? undefined : retryForS * 1000,
     maxString: wholeNumber("max-string", values["max-string"], { min: 0, max: 8_000_000 }),
+    analysis: values["no-analysis"] !== true,
     shard: shardKindOf(values.shard),
     retention: retentionPolicyOf(values),
   };
@@ -354,24 +359,27 @@ function printSummary(
   }
   if (values.json === true || values.quiet === true) return;
   const number = (value: number): string => value.toLocaleString("en");
-  const types = summary.summaries
-    .filter((row) => row.by === "type")
-    .sort((one, two) => two.count - one.count)
+  const types = summary.typeCounts
     .slice(0, 6)
     .map((row) => `${row.name} ${number(row.count)}`)
     .join(", ");
   const phases = Object.entries(entry.phases_ms ?? {})
     .map(([phase, ms]) => `${phase} ${(ms / 1000).toFixed(2)} s`)
     .join(", ");
+  const isAnalysed = entry.analysed !== false;
+  const unreachable =
+    counters.unreachable === undefined
+      ? "; not analysed"
+      : `, ${number(counters.unreachable)} unreachable`;
   const home = process.env["HEAPDUMP_HOME"] === undefined ? "" : " (HEAPDUMP_HOME is set)";
   const also = values.uri === undefined ? "" : ` --uri "${withoutPasswords(values.uri)}"`;
   const lines = [
     `${dump}: ${number(counters.objects)} objects, ${number(counters.references)} references, ${number(counters.bytes)} bytes, on ${hostname()}${home}`,
     types === "" ? "" : `  ${types}`,
-    `  ${number(counters.lines)} lines = ${number(counters.objects)} objects + ${number(counters.rejected)} refused + ${number(counters.blank)} blank or envelope; ${number(counters.repaired)} repaired, ${number(counters.unreachable)} unreachable`,
+    `  ${number(counters.lines)} lines = ${number(counters.objects)} objects + ${number(counters.rejected)} refused + ${number(counters.blank)} blank or envelope; ${number(counters.repaired)} repaired${unreachable}`,
     phases === "" ? "" : `  ${phases}`,
-    `next: ${nextCommand("heapdump-query")} suspects --db ${db} --dump ${quoted(dump)}${also}`,
-    `      ${nextCommand("mongosh")} "${withoutPasswords(server.uri)}" --eval 'db.getSiblingDB("${db}").getCollection("${dump}.classes").find().limit(10)'`,
+    `next: ${nextCommand("heapdump-query")} ${isAnalysed ? "suspects" : "summary"} --db ${db} --dump ${quoted(dump)}${also}`,
+    `      ${nextCommand("mongosh")} "${withoutPasswords(server.uri)}" --eval 'db.getSiblingDB("${db}").getCollection("${isAnalysed ? `${dump}.classes` : dump}").find().limit(10)'`,
   ];
   for (const line of lines.filter((one) => one !== "")) tell(line);
 }

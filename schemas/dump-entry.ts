@@ -40,12 +40,15 @@ export const dumpEntry = z.object({
     blank: z.number().int(),
     references: z.number().int(),
     roots: z.number().int(),
-    unreachable: z.number().int(),
+    /** Absent: not analysed. */
+    unreachable: z.number().int().optional(),
     /** Sum of shallow sizes. */
     bytes: z.number(),
   }),
   /** Types of its objects; absent: there are very many. */
   types: z.array(z.string()).optional(),
+  /** False: imported with --no-analysis. Its objects have no depth, dominator or retained size, and it has no summaries. */
+  analysed: z.boolean().optional(),
   /** Whether all ids that are referred to are numbers: the index on references then holds no other objects. */
   number_references: z.boolean().optional(),
   /** How many shapes there are; absent: they could not be told, `retainers` then climbs from every object. */

@@ -35,6 +35,9 @@ export type HeapMeasures = {
   readonly referrerCount: Uint32Array;
 };
 
+/** What is counted where a heap is not analysed. */
+export type ReferrerCounts = Pick<HeapMeasures, "referrerCount">;
+
 /** Names of each node, as codes into lists of distinct names; -1: none. */
 export type HeapLabels = {
   readonly typeNames: readonly string[];

@@ -57,6 +57,7 @@ const causes: Readonly<Record<FailureCode, string>> = {
   "load/conflict": "the collection holds other documents than this dump's",
   "load/interrupted": "stopped by a signal",
   "query/no-dump": "no dump of that name is loaded, or none at all",
+  "query/not-analysed": "the dump was imported with `--no-analysis`",
   "query/not-found": "the dump has no such object",
   "query/bad-argument": "the query does not take this argument",
   "report/not-written": "standard output does not take the answer",

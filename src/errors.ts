@@ -77,6 +77,10 @@ export const failures = {
   "load/disk-full": { exit: 1, fix: "Make room on the server's disk, then run the same command." },
   "load/conflict": { exit: 1, fix: "Load again with --drop." },
   "load/interrupted": { exit: 7, fix: "Run the same command again: it continues." },
+  "query/not-analysed": {
+    exit: 1,
+    fix: "Import the dump again with --drop and without --no-analysis.",
+  },
   "query/no-dump": { exit: 4, fix: "heapdump-query --dumps lists what is loaded." },
   "query/not-found": { exit: 4, fix: "Check the id or name; heapdump-query classes lists them." },
   "query/bad-argument": { exit: 2, fix: "heapdump-query <query> --help shows its arguments." },

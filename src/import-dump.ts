@@ -16,9 +16,9 @@ import { snapshotDocuments } from "./decode/v8-snapshot/snapshot-documents.js";
 import { snapshotHeap } from "./decode/v8-snapshot/snapshot-heap.js";
 import { HeapdumpError } from "./errors.js";
 import { createGraphBuilder } from "./graph/build-graph.js";
-import { measureHeap } from "./graph/graph.js";
+import { countReferrers, measureHeap } from "./graph/graph.js";
 import { shapesOf } from "./graph/shapes.js";
-import { summarise } from "./graph/summaries.js";
+import { countTypes, summarise, type TypeCount } from "./graph/summaries.js";
 import { computedFields } from "./load/document.js";
 import { findingsOf } from "./load/findings.js";
 import {
@@ -47,6 +47,8 @@ import type {
   HeapGraph,
   HeapLabels,
   HeapMeasures,
+  HeapShapes,
+  ReferrerCounts,
   RepeatedText,
   SummaryRow,
 } from "../schemas/heap-graph.js";
@@ -85,6 +87,11 @@ export type ImportOptions = {
   readonly series?: string | undefined;
   /** Longest text kept of strings in V8 snapshots. Default: 1024. Unit: bytes. */
   readonly maxString?: number | undefined;
+  /**
+   * False: neither dominators nor retained sizes, no summaries, and of indexes those on type and references alone. Only
+   * what refers to an object can be asked then. Default: true.
+   */
+  readonly analysis?: boolean | undefined;
   readonly spoolFolder?: string | undefined;
   readonly signal?: AbortSignal | undefined;
   readonly onProgress?: OnProgress | undefined;
@@ -101,7 +108,10 @@ export type ImportSummary = {
   readonly resumed: boolean;
   /** Sentences for a person. */
   readonly warnings: readonly string[];
+  /** Absent without analysis. */
   readonly summaries: readonly SummaryRow[];
+  /** Objects of each type, the most first. Empty where nothing was done. */
+  readonly typeCounts: readonly TypeCount[];
 };
 
 const inFlightDefault = 6;
@@ -158,6 +168,9 @@ async function importSource(source: DumpSource, options: SettledOptions): Promis
   const complete = await patiently(() => registryOf(db).findOne({ _id: dumpName }), patience);
   if (complete !== null && options.drop !== true) {
     if (complete.fingerprint === (await fingerprintOf(source, options.signal))) {
+      if (complete.analysed === false && options.analysis !== false) {
+        throw new HeapdumpError("load/exists", `${dumpName} is loaded already, without analysis`);
+      }
       if (options.rejectsFile !== undefined) await tellStored(db, dumpName, source, options);
       return alreadyLoaded(complete);
     }
@@ -220,7 +233,8 @@ async function clearStray(
 
 function alreadyLoaded(entry: DumpEntry): ImportSummary {
   const warnings = ["this very dump is loaded already; nothing was done"];
-  return { dump: entry._id, entry, alreadyLoaded: true, resumed: false, warnings, summaries: [] };
+  const nothing = { summaries: [], typeCounts: [] };
+  return { dump: entry._id, entry, alreadyLoaded: true, resumed: false, warnings, ...nothing };
 }
 
 /** The rejects' file is begun anew by each call: those of a dump that is there already are told again. */
@@ -346,22 +360,23 @@ async function loadLocked(
   const { repeatedTexts } = heap;
   const fingerprint = await fingerprintOf(source, options.signal);
   const objectsTotal = heap.graph.nodeCount;
-  const measures = await timed("measure", () => measureHeap(heap.graph), objectsTotal);
-  const tables = once(() => ({
-    summaries: summarise(heap.graph, measures, heap.labels),
-    shapes: toldByLabels(detected, options)
-      ? shapesOf(heap.graph, measures, heap.labels, heap.ids)
-      : undefined,
-  }));
+  const measured = <T extends ReferrerCounts>(measure: (graph: HeapGraph) => T): Promise<T> =>
+    timed("measure", () => measure(heap.graph), objectsTotal);
+  const analysis = options.analysis === false ? undefined : await measured(measureHeap);
+  const measures = analysis ?? (await measured(countReferrers));
+  const tables = once(() => tablesOf(heap, analysis, toldByLabels(detected, options)));
   const entry: DumpEntry = {
     ...fresh,
     ...heap.facts,
     fingerprint,
     truncated: heap.truncated,
-    counters: countersOf(heap, measures),
+    ...(analysis === undefined ? { analysed: false } : {}),
+    counters: countersOf(heap, analysis),
     number_references: refersToNumbers(heap.ids, measures),
     ...(heap.labels.typeNames.length > typesMax ? {} : { types: [...heap.labels.typeNames] }),
-    ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
+    ...(analysis === undefined || repeatedTexts === undefined
+      ? {}
+      : { strings: repeatedTexts.length }),
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
   if (resumable === undefined) {
@@ -421,7 +436,11 @@ async function loadLocked(
       target,
       completed,
       summaries,
-      findingsOf(shapes?.rows ?? [], repeatedTexts ?? [], heap.ids),
+      findingsOf(
+        shapes?.rows ?? [],
+        (analysis === undefined ? undefined : repeatedTexts) ?? [],
+        heap.ids,
+      ),
     ),
   );
   return {
@@ -431,6 +450,20 @@ async function loadLocked(
     resumed: resumable !== undefined,
     warnings: heap.warnings,
     summaries,
+    typeCounts: countTypes(heap.labels),
+  };
+}
+
+/** What is found of the whole dump: nothing without analysis. */
+function tablesOf(
+  { graph, labels, ids }: ReadHeap,
+  analysis: HeapMeasures | undefined,
+  areShapesKnown: boolean,
+): { readonly summaries: readonly SummaryRow[]; readonly shapes: HeapShapes | undefined } {
+  if (analysis === undefined) return { summaries: [], shapes: undefined };
+  return {
+    summaries: summarise(graph, analysis, labels),
+    shapes: areShapesKnown ? shapesOf(graph, analysis, labels, ids) : undefined,
   };
 }
 
@@ -481,9 +514,9 @@ function toldByLabels({ format }: DetectedFormat, { redact }: SettledOptions): b
   return format === "objspace" || (format !== "heap-dump-gem" && redact === undefined);
 }
 
-function countersOf(heap: ReadHeap, measures: HeapMeasures): DumpCounters {
+function countersOf(heap: ReadHeap, analysis: HeapMeasures | undefined): DumpCounters {
   let unreachable = 0;
-  for (const depth of measures.depth) if (depth === -1) unreachable++;
+  for (const depth of analysis?.depth ?? []) if (depth === -1) unreachable++;
   let bytes = 0;
   for (const size of heap.graph.shallowSize) bytes += size;
   return {
@@ -492,7 +525,7 @@ function countersOf(heap: ReadHeap, measures: HeapMeasures): DumpCounters {
     documents: 0,
     references: heap.graph.edgeTo.length,
     roots: heap.graph.roots.length,
-    unreachable,
+    ...(analysis === undefined ? {} : { unreachable }),
     bytes,
   };
 }
@@ -706,7 +739,6 @@ function freshEntry(
       blank: 0,
       references: 0,
       roots: 0,
-      unreachable: 0,
       bytes: 0,
     },
     options: storedOptions(options),
@@ -724,6 +756,7 @@ function storedOptions(options: SettledOptions): Record<string, unknown> {
     ...(redact === undefined ? {} : { redact_key: markOfKey(redact.key) }),
     max_string: options.maxString ?? null,
     shard: options.shard ?? null,
+    ...(options.analysis === false ? { no_analysis: true } : {}),
   };
 }
 

@@ -1,4 +1,4 @@
-import type { HeapGraph, HeapMeasures } from "../../schemas/heap-graph.js";
+import type { HeapGraph, HeapMeasures, ReferrerCounts } from "../../schemas/heap-graph.js";
 import { distancesOf } from "./distances.js";
 import { dominatorTreeOf } from "./dominators.js";
 import { retainedSizesOf } from "./retained-sizes.js";
@@ -20,13 +20,13 @@ export function measureHeap(graph: HeapGraph): HeapMeasures {
     ...distancesOf(graph), // Behind the dominators, which take the most memory.
     dominator,
     ...retained,
-    referrerCount: referrerCountsOf(graph),
+    ...countReferrers(graph),
   };
 }
 
 /** Incoming references of each node, weak ones included, the edges to the class not. */
-function referrerCountsOf(graph: HeapGraph): Uint32Array {
+export function countReferrers(graph: HeapGraph): ReferrerCounts {
   const counts = new Uint32Array(graph.nodeCount);
   for (const target of graph.edgeTo) counts[target] = (counts[target] as number) + 1;
-  return counts;
+  return { referrerCount: counts };
 }

@@ -48,6 +48,18 @@ export function summarise(
   return groupings.flatMap((grouping, which) => rowsOf(grouping, sums[which] as Sums));
 }
 
+export type TypeCount = { readonly name: string; readonly count: number };
+
+/** Objects of each type, the most first. */
+export function countTypes({ typeNames, typeOf }: HeapLabels): TypeCount[] {
+  const counts = new Float64Array(typeNames.length);
+  for (const code of typeOf) add(counts, code, 1);
+  return typeNames
+    .map((name, code) => ({ name, count: counts[code] as number }))
+    .filter(({ count }) => count > 0)
+    .sort((one, two) => two.count - one.count);
+}
+
 type Grouping = {
   readonly by: SummaryGroup;
   readonly names: readonly string[];

@@ -1,7 +1,12 @@
 import { putInt32, putInt64, writeDecimal, type BsonWriter } from "../bson-writer.js";
 import { putWords, wordSlack, wordsOf, type Words } from "../word-bytes.js";
 import type { ComputedFields, HeapIds } from "../../schemas/document-block.js";
-import type { HeapGraph, HeapLabels, HeapMeasures } from "../../schemas/heap-graph.js";
+import type {
+  HeapGraph,
+  HeapLabels,
+  HeapMeasures,
+  ReferrerCounts,
+} from "../../schemas/heap-graph.js";
 
 /**
  * References that the head document holds at most: 17 bytes each at most are 6.8 MB, which leaves room for the
@@ -29,10 +34,12 @@ const measuresBytes = 256;
 /**
  * Writes the fields that are the same for every format, in front of the record's own: a server reads a document from its
  * beginning, each time it looks for a field to index or to filter by.
+ *
+ * @param measures - without the analysis, documents have no depth, dominator or retained size
  */
 export function computedFields(
   graph: HeapGraph,
-  measures: HeapMeasures,
+  measures: HeapMeasures | ReferrerCounts,
   labels: HeapLabels,
   ids: HeapIds,
 ): ComputedFields {
@@ -41,6 +48,8 @@ export function computedFields(
   const classNames = labels.classNames.map((name) => wordsOf(textElement(classNameKey, name)));
   const { firstEdge, edgeTo } = graph;
   const { integerOf, other } = ids;
+  const { referrerCount } = measures;
+  const analysis = "depth" in measures ? measures : undefined;
 
   const idOf = (node: number): number | string | bigint => {
     const id = integerOf[node] as number;
@@ -101,7 +110,13 @@ export function computedFields(
     writer.offset = at;
     putAllReferences(writer, node);
     writer.reserve(measuresBytes);
-    at = writer.offset;
+    if (analysis !== undefined) putAnalysis(writer, node, analysis);
+    at = putWords(writer.view, writer.offset, referrerCountKey);
+    writer.offset = putInt32(writer.view, at, referrerCount[node] as number);
+  }
+
+  function putAnalysis(writer: BsonWriter, node: number, measures: HeapMeasures): void {
+    let at = writer.offset;
     const depth = measures.depth[node] as number;
     const parent = measures.parent[node] as number;
     const dominator = measures.dominator[node] as number;
@@ -114,9 +129,7 @@ export function computedFields(
     at = putWords(view, at, retainedSizeKey);
     at = putInt64(view, at, measures.retainedSize[node] as number);
     at = putWords(view, at, retainedCountKey);
-    at = putInt64(view, at, measures.retainedCount[node] as number);
-    at = putWords(view, at, referrerCountKey);
-    writer.offset = putInt32(view, at, measures.referrerCount[node] as number);
+    writer.offset = putInt64(view, at, measures.retainedCount[node] as number);
   }
 
   function putAllReferences(writer: BsonWriter, node: number): void {

@@ -1,7 +1,7 @@
 import type { Collection, CreateIndexesOptions, IndexDescription } from "mongodb";
 import type { HeapIds } from "../../schemas/document-block.js";
 import type { DumpEntry } from "../../schemas/dump-entry.js";
-import type { HeapMeasures } from "../../schemas/heap-graph.js";
+import type { ReferrerCounts } from "../../schemas/heap-graph.js";
 
 /** Objects that retain at least this many are in the index of the dominator tree: 1 to 5 % of a heap. */
 export const indexedRetainedCountMin = 20;
@@ -10,9 +10,9 @@ export const indexedRetainedCountMin = 20;
 type IndexGroups = readonly (readonly IndexDescription[])[];
 
 /** What the registry's entry says that decides on the indexes. */
-export type IndexedDump = Pick<DumpEntry, "number_references">;
+export type IndexedDump = Pick<DumpEntry, "number_references" | "analysed">;
 
-const others: readonly IndexDescription[] = [
+const ofAnalysed: readonly IndexDescription[] = [
   // One for both: an index on the class alone would cost as much again as this one.
   { key: { type: 1, class_name: 1 }, name: "type_1_class_name_1" },
   {
@@ -22,6 +22,8 @@ const others: readonly IndexDescription[] = [
   },
 ];
 
+const ofOthers: readonly IndexDescription[] = [{ key: { type: 1 }, name: "type_1" }];
+
 /**
  * The indexes of a dump. The one on references takes as long as all the others together. Continuation documents need
  * none: theirs are the ids from `<id>#` on.
@@ -30,19 +32,19 @@ const others: readonly IndexDescription[] = [
  * left out: whoever asks for a number is answered by the index all the same, which a server cannot see of texts. Ids
  * that are texts (of roots, and beyond 2^63 - 1) are hardly ever referred to; where one is, all objects are in.
  */
-function indexGroupsOf({ number_references: numberReferences }: IndexedDump): IndexGroups {
+function indexGroupsOf(dump: IndexedDump): IndexGroups {
   const references: IndexDescription = {
     key: { references: 1 },
     name: "references_1",
-    ...(numberReferences === true
+    ...(dump.number_references === true
       ? { partialFilterExpression: { references: { $gte: -Infinity } } }
       : {}),
   };
-  return [[references], others];
+  return [[references], dump.analysed === false ? ofOthers : ofAnalysed];
 }
 
 /** Whether all ids that are referred to are numbers. */
-export function refersToNumbers({ other }: HeapIds, { referrerCount }: HeapMeasures): boolean {
+export function refersToNumbers({ other }: HeapIds, { referrerCount }: ReferrerCounts): boolean {
   return [...other].every(
     ([node, id]) => typeof id !== "string" || (referrerCount[node] as number) === 0,
   );

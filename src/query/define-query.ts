@@ -57,6 +57,8 @@ export type Query = {
   /** What it takes: an id it needs or can do without, names, or a choice of objects. */
   readonly takes: "nothing" | "id" | "id-or-nothing" | "names" | "objects";
   readonly columns: readonly Column[];
+  /** It can be answered of a dump that was imported without analysis. */
+  readonly worksUnanalysed?: true;
   /** Whether it reads the whole collection, or may. */
   readonly scans: boolean;
   /** The aggregation. Its documents are the rows, unless there is an `answer`: then it begins to find them. */

@@ -121,7 +121,19 @@ export async function pipelineOf(
   given: QueryArguments,
   options: AskOptions,
 ): Promise<Pipeline> {
-  return query.pipeline(given, await dumpNamed(db, options.dump), options.limit);
+  const dump = await dumpNamed(db, options.dump);
+  mustBeAnalysed(dump, query);
+  return query.pipeline(given, dump, options.limit);
+}
+
+/** @throws {HeapdumpError} `query/not-analysed` */
+function mustBeAnalysed(dump: DumpEntry, query: Query): void {
+  if (dump.analysed !== false || query.worksUnanalysed === true) return;
+  const names = queries.filter((one) => one.worksUnanalysed === true).map(({ name }) => name);
+  throw new HeapdumpError(
+    "query/not-analysed",
+    `${dump._id} was imported without analysis: of it can be asked ${names.join(", ")}, but not ${query.name}`,
+  );
 }
 
 /**
@@ -131,7 +143,7 @@ export async function pipelineOf(
  *
  * @param given - what the query takes (`query.takes`): an id of `parseId`, names, or a choice of `choiceOf`
  * @param options - by default the newest dump and 20 rows
- * @throws {HeapdumpError} `query/no-dump`, `query/not-found`, `query/bad-argument`
+ * @throws {HeapdumpError} `query/no-dump`, `query/not-found`, `query/bad-argument`, `query/not-analysed`
  */
 export async function ask(
   db: Db,
@@ -155,6 +167,7 @@ export async function askDump(
   given: QueryArguments,
   options: AskOptions,
 ): Promise<Table> {
+  mustBeAnalysed(dump, query);
   // Sorted by another column, the first rows may be any: all are asked for, and cut behind the sort.
   const limit = options.sort === undefined ? options.limit : sortedRowsMax;
   const { collection, stages } = query.pipeline(given, dump, limit);

@@ -51,6 +51,8 @@ export type DecodeOptions = {
   readonly pieceBytes?: number;
   /** So many objects, in the order of loading, are left out. */
   readonly nodeFirst?: number;
+  /** No block is released: as if the server acknowledged none. */
+  readonly keepsBlocks?: boolean;
 };
 
 /**
@@ -158,9 +160,11 @@ export async function decodeDump(
   for await (const block of documentBlocks(pieces(), scan, { graph, ids }, options2)) {
     for (let at = 0; at < block.bson.length;) {
       const length = block.bson.readInt32LE(at);
-      documents.push(block.bson.subarray(at, at + length));
+      const document = block.bson.subarray(at, at + length);
+      documents.push(options.keepsBlocks === true ? document : Buffer.from(document));
       at += length;
     }
+    if (options.keepsBlocks !== true) block.release?.();
   }
   return { documents, rejects, ledger: scan.ledger, scanned, textHashes };
 }

@@ -189,6 +189,12 @@ async function dumpNamed(database: Db, name: string): Promise<DumpEntry> {
   if (entry.status === "loading") {
     throw new HeapdumpError("query/no-dump", `${name} is still loading`);
   }
+  if (entry.analysed === false) {
+    throw new HeapdumpError(
+      "query/not-analysed",
+      `${name} was imported without analysis: it cannot be compared`,
+    );
+  }
   return entry;
 }
 

@@ -90,6 +90,7 @@ export const referrers = defineQuery({
   name: "referrers",
   question: "Which objects hold a reference to this one?",
   takes: "id",
+  worksUnanalysed: true,
   scans: false,
   columns: edgeColumns,
   pipeline: ({ id }, dump, limit) => ({
@@ -134,6 +135,7 @@ export const references = defineQuery({
   name: "references",
   question: "To which objects does this one hold a reference?",
   takes: "id",
+  worksUnanalysed: true,
   scans: false,
   columns: edgeColumns,
   pipeline: ({ id }, dump, limit) => ({
@@ -177,6 +179,7 @@ export const object = defineQuery({
   name: "object",
   question: "What is this object: its fields, what it refers to, what refers to it?",
   takes: "id",
+  worksUnanalysed: true,
   scans: false,
   columns: [
     { key: "part", title: "", unit: "text" },

@@ -161,6 +161,7 @@ export const summary = defineQuery({
   name: "summary",
   question: "What is in this dump, and what should be looked at next?",
   takes: "nothing",
+  worksUnanalysed: true,
   scans: false,
   columns: [
     { key: "fact", title: "", unit: "text" },
@@ -192,7 +193,7 @@ export const summary = defineQuery({
           { fact: "bytes", value: "$counters.bytes" },
           { fact: "references", value: "$counters.references" },
           { fact: "roots", value: "$counters.roots" },
-          { fact: "unreachable", value: "$counters.unreachable" },
+          { fact: "unreachable", value: { $ifNull: ["$counters.unreachable", "not analysed"] } },
           { fact: "refused records", value: "$counters.rejected" },
           { fact: "repaired texts", value: "$counters.repaired" },
         ],
@@ -206,9 +207,11 @@ export const summary = defineQuery({
       ...eachRow,
     ],
   }),
-  notes: (_, { truncated }) => [
+  notes: (_, { truncated, analysed }) => [
     ...(truncated ? ["The dump is cut: what stood behind its end is not here."] : []),
-    "Next: suspects, classes, then retainers --class NAME.",
+    analysed === false
+      ? "Next: referrers ID, references ID; the rest needs an import without --no-analysis."
+      : "Next: suspects, classes, then retainers --class NAME.",
   ],
 });
 

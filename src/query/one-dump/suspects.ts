@@ -41,7 +41,7 @@ export const suspects = defineQuery({
           retained_count: {
             $gte: Math.max(
               indexedRetainedCountMin,
-              Math.ceil((dump.counters.objects - dump.counters.unreachable) * shareMin),
+              Math.ceil((dump.counters.objects - (dump.counters.unreachable ?? 0)) * shareMin),
             ),
           },
           // Also what a root alone holds. Each branch is served by the partial index.
@@ -58,7 +58,7 @@ export const suspects = defineQuery({
   answer: async (found, _, context) => {
     const { counters, format } = context.dump;
     const byCount = format === "heap-dump-gem" || counters.bytes === 0;
-    const reached = counters.objects - counters.unreachable;
+    const reached = counters.objects - (counters.unreachable ?? 0);
     const weightOf = (one: Document): number =>
       Number((byCount ? one["retained_count"] : one["retained_size"]) ?? 0);
     const total = byCount ? reached : counters.bytes;

@@ -124,6 +124,22 @@ describe("documentBlocks, by runs", function () {
       { numRuns: 50 },
     ));
 
+  it("writes over no block that was not released, however many there are", async () => {
+    const value = "z".repeat(100_000);
+    // Twelve blocks of four megabytes, and a record that one alone is too small for.
+    const lines = Array.from({ length: 500 }, (_, index) => {
+      const own = index === 250 ? "w".repeat(30_000_000) : value;
+      return `{"address":"0x${(index + 1).toString(16)}","type":"STRING","value":"${own}${index}"}\n`;
+    });
+    const dump = Buffer.from(lines.join(""));
+    const kept = await documentsOf(dump, { keepsBlocks: true });
+    const plain = await documentsOf(dump, { plain: true });
+    assert.equal(kept.length, plain.length);
+    for (const [index, document] of plain.entries()) {
+      assert.ok(document.equals(kept[index] as Buffer), `document ${index}`);
+    }
+  });
+
   it("reads lines that are many times longer than a piece", async () => {
     const long = "y".repeat(5_000);
     const lines = [
