@@ -108,7 +108,7 @@ export type ImportSummary = {
   readonly resumed: boolean;
   /** Sentences for a person. */
   readonly warnings: readonly string[];
-  /** Absent without analysis. */
+  /** Empty without analysis. */
   readonly summaries: readonly SummaryRow[];
   /** Objects of each type, the most first. Empty where nothing was done. */
   readonly typeCounts: readonly TypeCount[];
