@@ -102,7 +102,7 @@ function sectionOf(query: Query, example: string): string {
 
 ${query.question}
 
-\`heapdump-query ${`${query.name} ${argument}`.trim()}\` · \`heap.${shellNameOf(query.name)}(${shell})\`${asksSeveralTimes(query) ? " · asks several times" : ""}${query.scans ? " · may read the whole collection" : ""}
+\`heapdump-query ${`${query.name} ${argument}`.trim()}\` · \`heap.${shellNameOf(query.name)}(${shell})\`${asksSeveralTimes(query) ? " · asks several times" : ""}${query.scans ? " · may read the whole collection" : ""}${query.worksUnanalysed === true ? " · also of dumps imported with \`--no-analysis\`" : ""}
 
 | column | heading | unit |
 | --- | --- | --- |
