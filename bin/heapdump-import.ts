@@ -43,7 +43,7 @@ const usage = `usage: heapdump-import [options] FILE…      take heap dumps int
                                 HEAPDUMP_REDACT_KEY, else one of your own, drawn once)
       --max-string BYTES        longest text kept of a string in a V8 snapshot; default 1024
       --no-analysis             neither dominators nor retained sizes: only referrers, references and your own
-                                queries can be asked then, a seventh sooner
+                                queries can be asked then, a sixth sooner
       --shard hashed|ranged     on a mongos: spread the objects over the shards by hash or range of their ids
       --series NAME             series for heapdump-diff --latest, like app@host
       --keep N                  then drop the objects of the series' older dumps, as heapdump-diff prune does:

@@ -1,5 +1,5 @@
 import { createRequire } from "node:module";
-import { BSON, type Db, type WriteConcernSettings } from "mongodb";
+import { BSON, Db, type WriteConcernSettings } from "mongodb";
 
 /** What the server answers to an insert. */
 export type InsertAnswer = {
@@ -43,8 +43,8 @@ function findSequenceClass(): SequenceClass | undefined {
 /** Sections in memory that has room in front of them, and how much. Unit: bytes. */
 const roomBefore = new WeakMap<Uint8Array, number>();
 
-/** Whether the driver joins the parts of a message around a section without a copy of it. */
-const isInPlace = joinInPlace();
+/** Whether the driver joins the parts of a message around a section without a copy of it. Settled by the first insert. */
+let isInPlace: boolean | undefined;
 
 /**
  * The driver would copy the documents into a section, and this into a message: two times four megabytes, of new memory
@@ -103,6 +103,7 @@ function sectionInPlace(section: Buffer): Buffer {
 function sequenceOf(sequence: SequenceClass, bson: Buffer, room: number): Sequence {
   const documents = new sequence("documents");
   documents.push({}, bson);
+  isInPlace ??= joinInPlace();
   if (!isInPlace || room < sectionRoom) return documents;
   const start = bson.byteOffset - sectionRoom;
   const section = sectionInPlace(Buffer.from(bson.buffer, start, sectionRoom + bson.length));
@@ -125,7 +126,8 @@ export async function rawInsert(
   room = 0,
 ): Promise<InsertAnswer> {
   let documents: unknown;
-  if (sequenceClass === undefined) {
+  // A program's own copy of the driver knows no class of ours.
+  if (sequenceClass === undefined || !(db instanceof Db)) {
     // The exact values: 64-bit integers as Long, doubles as Double.
     documents = documentsIn(bson).map((bytes) =>
       BSON.deserialize(bytes, { promoteValues: false, promoteLongs: false }),

@@ -1,9 +1,8 @@
 import assert from "node:assert/strict";
 import { createRequire } from "node:module";
 import fc from "fast-check";
-import { BSON } from "mongodb";
+import { BSON, Db } from "mongodb";
 import { rawInsert } from "../../../src/load/raw-insert.js";
-import type { Db } from "mongodb";
 
 const fromHere = createRequire(import.meta.url);
 const { ByteUtils } = fromHere("mongodb/lib/bson.js") as {
@@ -18,17 +17,24 @@ const { OpMsgRequest, DocumentSequence } = fromHere("mongodb/lib/cmap/commands.j
   DocumentSequence: new (field: string) => { push(document: object, bytes: Uint8Array): number };
 };
 
-/** The command that `rawInsert` gives to the driver, as the driver makes a message of it. */
-async function messageOf(bson: Buffer, room: number): Promise<Buffer> {
-  let message: Buffer | undefined;
-  const db = {
-    command: (command: object) => {
-      message = messageFrom(command);
-      return Promise.resolve({ n: 1 });
+/** The command that `rawInsert` gives to the driver's object, or to one that is made as that. */
+async function commandOf(bson: Buffer, room: number, made: object = Db.prototype): Promise<object> {
+  const commands: object[] = [];
+  const db = Object.create(made, {
+    command: {
+      value: (command: object) => {
+        commands.push(command);
+        return Promise.resolve({ n: 1 });
+      },
     },
-  };
-  await rawInsert(db as unknown as Db, "objects", bson, { j: true }, room);
-  return message as Buffer;
+  }) as Db;
+  await rawInsert(db, "objects", bson, { j: true }, room);
+  assert.equal(commands.length, 1);
+  return commands[0] as object;
+}
+
+async function messageOf(bson: Buffer, room: number): Promise<Buffer> {
+  return messageFrom(await commandOf(bson, room));
 }
 
 function messageFrom(command: object): Buffer {
@@ -65,6 +71,15 @@ describe("rawInsert", () => {
         },
       ),
     ));
+
+  it("gives plain documents with exact values to another copy of the driver", async () => {
+    const value = { _id: 2n ** 62n, size: 1, share: new BSON.Double(2), text: "x" };
+    const bson = Buffer.from(BSON.serialize(value));
+    const command = (await commandOf(bson, 0, {})) as { documents: unknown };
+    assert.ok(Array.isArray(command.documents));
+    const [document] = command.documents as [BSON.Document];
+    assert.ok(Buffer.from(BSON.serialize(document)).equals(bson));
+  });
 
   it("leaves what others join to the driver", () => {
     const parts = [Buffer.from("one"), Buffer.from("two")];
