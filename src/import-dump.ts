@@ -357,13 +357,13 @@ async function loadLocked(
       `${source.path}: no record could be loaded (${heap.counters.rejected} of ${heap.counters.lines} lines were refused)`,
     );
   }
-  const { repeatedTexts } = heap;
   const fingerprint = await fingerprintOf(source, options.signal);
   const objectsTotal = heap.graph.nodeCount;
   const measured = <T extends ReferrerCounts>(measure: (graph: HeapGraph) => T): Promise<T> =>
     timed("measure", () => measure(heap.graph), objectsTotal);
   const analysis = options.analysis === false ? undefined : await measured(measureHeap);
   const measures = analysis ?? (await measured(countReferrers));
+  const repeatedTexts = analysis === undefined ? undefined : heap.repeatedTexts;
   const tables = once(() => tablesOf(heap, analysis, toldByLabels(detected, options)));
   const entry: DumpEntry = {
     ...fresh,
@@ -374,9 +374,7 @@ async function loadLocked(
     counters: countersOf(heap, analysis),
     number_references: refersToNumbers(heap.ids, measures),
     ...(heap.labels.typeNames.length > typesMax ? {} : { types: [...heap.labels.typeNames] }),
-    ...(analysis === undefined || repeatedTexts === undefined
-      ? {}
-      : { strings: repeatedTexts.length }),
+    ...(repeatedTexts === undefined ? {} : { strings: repeatedTexts.length }),
   };
   const nodeFirst = resumable?.checkpoint?.records ?? 0;
   if (resumable === undefined) {
@@ -436,11 +434,7 @@ async function loadLocked(
       target,
       completed,
       summaries,
-      findingsOf(
-        shapes?.rows ?? [],
-        (analysis === undefined ? undefined : repeatedTexts) ?? [],
-        heap.ids,
-      ),
+      findingsOf(shapes?.rows ?? [], repeatedTexts ?? [], heap.ids),
     ),
   );
   return {

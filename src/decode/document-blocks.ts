@@ -17,6 +17,7 @@ import { createRecordTranscoder, documentBlockBytes } from "./record-transcoder.
 const blockBytes = documentBlockBytes;
 /** For the record that fills the block. Unit: bytes. */
 const headroomBytes = 2 << 20;
+const memoryBytes = blockBytes + headroomBytes;
 
 /** What one document may have: MongoDB's 16 MB less room for its own bookkeeping. */
 const documentBytesMax = 15_500_000;
@@ -52,7 +53,7 @@ export async function* documentBlocks(
       : createRecordTranscoder(scan.format);
   /** Of the transcoder, for what is written now. A record that is too large for it is written elsewhere. */
   let own = transcoder?.takeMemory();
-  const writer = new BsonWriter(own ?? blockBytes + headroomBytes, blockRoom);
+  const writer = new BsonWriter(own ?? memoryBytes, blockRoom);
   const spare: Buffer[] = [];
   let node = 0;
   let nodesDone = 0;
@@ -98,7 +99,7 @@ export async function* documentBlocks(
   function taken(): Pick<DocumentBlock, "bson" | "release"> {
     const memory = writer.bytes;
     if (memory !== own) {
-      const bson = writer.take(own ?? spare.pop() ?? blockBytes + headroomBytes);
+      const bson = writer.take(own ?? spare.pop() ?? memoryBytes);
       return { bson, release: () => release(memory) };
     }
     const next = transcoder?.takeMemory();
@@ -110,10 +111,10 @@ export async function* documentBlocks(
   /** As `taken`, where the transcoder has no other memory: the next documents are written in the same place. */
   function copied(): Pick<DocumentBlock, "bson" | "release"> {
     const written = writer.bytes.subarray(0, writer.offset);
-    const isUsual = written.length <= blockBytes + headroomBytes;
+    const isUsual = written.length <= memoryBytes;
     const memory =
       (isUsual ? spare.pop() : undefined) ??
-      Buffer.allocUnsafeSlow(Math.max(written.length, blockBytes + headroomBytes));
+      Buffer.allocUnsafeSlow(Math.max(written.length, memoryBytes));
     written.copy(memory);
     writer.offset = blockRoom;
     return { bson: memory.subarray(blockRoom, written.length), release: () => release(memory) };
@@ -121,7 +122,7 @@ export async function* documentBlocks(
 
   /** A buffer that had to be larger for one record is let go. */
   function release(memory: Buffer): void {
-    if (memory.length === blockBytes + headroomBytes) spare.push(memory);
+    if (memory.length === memoryBytes) spare.push(memory);
   }
 
   try {

@@ -1,4 +1,5 @@
 import type { Document } from "mongodb";
+import type { DumpEntry } from "../../../schemas/dump-entry.js";
 import { dominatedStages, pathTo, shownPath } from "../ancestors.js";
 import { byRetained, defineQuery, type HeapDocument, type QueryContext } from "../define-query.js";
 import { idText, labelFields, labelOf } from "../object-labels.js";
@@ -15,6 +16,11 @@ const alikeMin = 10;
 
 /** A large object, with the number of its references. */
 type Candidate = HeapDocument & { readonly reference_count: number };
+
+/** Objects that a root reaches, as the analysis has counted. */
+function reachedOf({ counters }: DumpEntry): number {
+  return counters.objects - (counters.unreachable ?? 0);
+}
 
 export const suspects = defineQuery({
   name: "suspects",
@@ -39,10 +45,7 @@ export const suspects = defineQuery({
       {
         $match: {
           retained_count: {
-            $gte: Math.max(
-              indexedRetainedCountMin,
-              Math.ceil((dump.counters.objects - (dump.counters.unreachable ?? 0)) * shareMin),
-            ),
+            $gte: Math.max(indexedRetainedCountMin, Math.ceil(reachedOf(dump) * shareMin)),
           },
           // Also what a root alone holds. Each branch is served by the partial index.
           $or: [{ dominator: { $exists: true } }, { dominator: null }],
@@ -58,10 +61,9 @@ export const suspects = defineQuery({
   answer: async (found, _, context) => {
     const { counters, format } = context.dump;
     const byCount = format === "heap-dump-gem" || counters.bytes === 0;
-    const reached = counters.objects - (counters.unreachable ?? 0);
     const weightOf = (one: Document): number =>
       Number((byCount ? one["retained_count"] : one["retained_size"]) ?? 0);
-    const total = byCount ? reached : counters.bytes;
+    const total = byCount ? reachedOf(context.dump) : counters.bytes;
     const rows: Record<string, unknown>[] = [];
     const notes: string[] = [];
     for (const one of found as Candidate[]) {
